@@ -1,0 +1,46 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The shipped liblopt.so is built by the Makefile, in Embedded Swift, from the same sources; this manifest builds the
+// ordinary mode for `swift test` and the command line tool.
+
+/// One kernel source, compiled once for each instruction set; LOptKernelsAVX2 and LOptKernelsAVX512 are symbolic links
+/// to LOptKernels. `-Ounchecked` in debug builds too: the kernels have no checks to lose, and tests take minutes without.
+func kernels(_ name: String, define: String, march: [String]) -> Target {
+    .target(
+        name: name, dependencies: ["CLOptShims"],
+        swiftSettings: [
+            .define(define),
+            .unsafeFlags(["-Ounchecked", "-wmo"] + march.flatMap { ["-Xcc", $0] }),
+        ])
+}
+
+#if arch(x86_64)
+let kernelTargets = [
+    kernels("LOptKernels", define: "LOPT_BASELINE", march: []),
+    kernels("LOptKernelsAVX2", define: "LOPT_AVX2", march: ["-march=x86-64-v3"]),
+    kernels("LOptKernelsAVX512", define: "LOPT_AVX512", march: ["-march=x86-64-v4", "-mprefer-vector-width=512"]),
+]
+#else
+let kernelTargets = [kernels("LOptKernels", define: "LOPT_BASELINE", march: [])]
+#endif
+
+let package = Package(
+    name: "lopt",
+    targets: [
+        // MARK: - C modules
+        .systemLibrary(name: "CLOpt"),
+        .systemLibrary(name: "CLOptShims", path: "Sources/CLOptShims/include"),
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    ] + kernelTargets + [
+        // MARK: - The runtime
+        .target(
+            name: "LOptCore",
+            dependencies: ["CLOptShims", "COpenBLAS"] + kernelTargets.map { .target(name: $0.name) }),
+        .target(name: "LOptCAPI", dependencies: ["CLOpt", "LOptCore"]),
+
+        // MARK: - Tests
+        .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptCAPI", "CLOpt"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,3 @@
+#ifndef LOPT_KERNELS_H
+#define LOPT_KERNELS_H
+#endif

@@ -1,0 +1,200 @@
+/* The few calls of libc, libm and pthreads that the core needs, in a form that Swift imports without the Glibc module
+ * (Embedded Swift has none): one-liners over the system's own functions. */
+#ifndef LOPT_SYSTEM_H
+#define LOPT_SYSTEM_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- Memory ---------------------------------------------------------------------------------------------------- */
+
+static inline void *lopt_system_allocate(long size, long alignment) {
+    return aligned_alloc((size_t)alignment, (size_t)size);
+}
+static inline void lopt_system_free(void *p) { free(p); }
+static inline void lopt_system_zero(void *p, long size) { memset(p, 0, (size_t)size); }
+static inline void lopt_system_copy(void *to, const void *from, long size) { memcpy(to, from, (size_t)size); }
+static inline int lopt_system_compare(const void *a, const void *b, long size) { return memcmp(a, b, (size_t)size); }
+static inline long lopt_system_length(const char *s, long most) { return (long)strnlen(s, (size_t)most); }
+static inline const char *lopt_system_getenv(const char *name) { return getenv(name); }
+
+/* ---- Scalar maths, for the reference --------------------------------------------------------------------------- */
+
+static inline double lopt_system_exp(double x) { return exp(x); }
+static inline double lopt_system_log(double x) { return log(x); }
+static inline double lopt_system_tanh(double x) { return tanh(x); }
+static inline float lopt_system_expf(float x) { return expf(x); }
+static inline float lopt_system_logf(float x) { return logf(x); }
+static inline float lopt_system_tanhf(float x) { return tanhf(x); }
+
+/* ---- Files ----------------------------------------------------------------------------------------------------- */
+
+static inline int lopt_system_open_read(const char *path) { return open(path, O_RDONLY | O_CLOEXEC); }
+static inline int lopt_system_create_exclusive(const char *path) {
+    return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+}
+static inline int lopt_system_open_directory(const char *path) { return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
+static inline long lopt_system_read(int file, void *p, long size) { return (long)read(file, p, (size_t)size); }
+static inline long lopt_system_write(int file, const void *p, long size) { return (long)write(file, p, (size_t)size); }
+static inline int lopt_system_sync(int file) { return fsync(file); }
+static inline int lopt_system_close(int file) { return close(file); }
+static inline int lopt_system_rename(const char *from, const char *to) { return rename(from, to); }
+static inline int lopt_system_unlink(const char *path) { return unlink(path); }
+static inline int64_t lopt_system_process(void) { return (int64_t)getpid(); }
+/* The size of a regular file, -1 on an error (errno is set), -2 if it is no regular file. */
+static inline int64_t lopt_system_file_size(int file) {
+    struct stat s;
+    if (fstat(file, &s) != 0) return -1;
+    return S_ISREG(s.st_mode) ? (int64_t)s.st_size : -2;
+}
+static inline int lopt_system_errno(void) { return errno; }
+static inline int lopt_system_is_interrupted(int error) { return error == EINTR; }
+static inline int lopt_system_file_exists(int error) { return error == EEXIST; }
+/* Writes the system's text for an errno value into `text`. */
+static inline const char *lopt_system_error_text(int error, char *text, long size) {
+    return strerror_r(error, text, (size_t)size); /* the GNU form: returns text or a static string */
+}
+
+/* ---- Processor ------------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+/* Leaf and subleaf to {eax, ebx, ecx, edx}; the compiler's cpuid.h does not live in the same clang module as libc. */
+static inline void lopt_system_cpuid(unsigned leaf, unsigned subleaf, unsigned r[4]) {
+    __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "0"(leaf), "2"(subleaf));
+}
+#endif
+
+/* 1 baseline, 2 AVX2 and FMA (x86-64-v3), 3 AVX-512 (x86-64-v4): what the processor has and the system saves on a context
+ * switch. The numbers are those of lopt_isa. */
+static inline int lopt_system_isa(void) {
+#if defined(__x86_64__)
+    unsigned r[4], low, high;
+    lopt_system_cpuid(0, 0, r);
+    if (r[0] < 7) return 1;
+    lopt_system_cpuid(1, 0, r);
+    const unsigned v3 = 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29; /* FMA MOVBE OSXSAVE AVX F16C */
+    if ((r[2] & v3) != v3) return 1;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    (void)high;
+    lopt_system_cpuid(7, 0, r);
+    const unsigned avx2 = 1u << 3 | 1u << 5 | 1u << 8;                                  /* BMI AVX2 BMI2 */
+    const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31; /* F DQ CD BW VL */
+    const unsigned leaf7 = r[1];
+    lopt_system_cpuid(0x80000001u, 0, r);
+    if ((low & 0x6) != 0x6 || (leaf7 & avx2) != avx2 || !(r[2] & 1u << 5 /* LZCNT */)) return 1;
+    return (low & 0xe6) == 0xe6 && (leaf7 & avx512) == avx512 ? 3 : 2;
+#else
+    return 1;
+#endif
+}
+
+/* How many processors this process may run on. */
+static inline int lopt_system_processors(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+/* The floating-point control word while lopt computes: round to nearest, no traps, denormals flushed to zero (averages
+ * of zero gradients decay into denormals, which are many times slower). Returns the old word, for _restore. */
+static inline uint64_t lopt_system_enter_float(void) {
+#if defined(__x86_64__)
+    unsigned old = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x9fc0); /* FTZ, all exceptions masked, DAZ */
+    return old;
+#elif defined(__aarch64__)
+    uint64_t old, flush = (uint64_t)1 << 24;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"(flush));
+    return old;
+#else
+    return 0;
+#endif
+}
+static inline void lopt_system_restore_float(uint64_t old) {
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr((unsigned)old);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(old));
+#else
+    (void)old;
+#endif
+}
+
+static inline void lopt_system_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* ---- Atomics --------------------------------------------------------------------------------------------------- */
+
+static inline int64_t lopt_atomic_load(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void lopt_atomic_store(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+/* Adds and returns the value before. */
+static inline int64_t lopt_atomic_add(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
+
+/* ---- Threads --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+} lopt_monitor;
+
+static inline int lopt_monitor_init(lopt_monitor *m) {
+    if (pthread_mutex_init(&m->mutex, NULL) != 0) return -1;
+    if (pthread_cond_init(&m->condition, NULL) != 0) {
+        pthread_mutex_destroy(&m->mutex);
+        return -1;
+    }
+    return 0;
+}
+static inline void lopt_monitor_destroy(lopt_monitor *m) {
+    pthread_cond_destroy(&m->condition);
+    pthread_mutex_destroy(&m->mutex);
+}
+static inline void lopt_monitor_lock(lopt_monitor *m) { pthread_mutex_lock(&m->mutex); }
+static inline void lopt_monitor_unlock(lopt_monitor *m) { pthread_mutex_unlock(&m->mutex); }
+static inline void lopt_monitor_wait(lopt_monitor *m) { pthread_cond_wait(&m->condition, &m->mutex); }
+static inline void lopt_monitor_broadcast(lopt_monitor *m) { pthread_cond_broadcast(&m->condition); }
+
+typedef pthread_t lopt_thread;
+/* Starts a thread that receives no signals: they stay with the host's threads. */
+static inline int lopt_thread_start(lopt_thread *thread, void *(*body)(void *), void *argument) {
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) return -1;
+    pthread_attr_setstacksize(&attributes, 512 * 1024);
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int result = pthread_create(thread, &attributes, body, argument);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    return result;
+}
+static inline void lopt_thread_join(lopt_thread thread) { pthread_join(thread, NULL); }
+
+/* ---- The message of lopt_last_error ----------------------------------------------------------------------------- */
+
+static inline char *lopt_thread_message(void) {
+    static _Thread_local char text[256];
+    return text;
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* Sixteen f32 lanes as one value, for Swift.
+ *
+ * Swift's own SIMD16<Float> arithmetic is fine for + - * /, but its fused multiply-add falls apart into 128-bit pieces and
+ * its square root into scalar libm calls. The clang builtins over an ext_vector_type compile to the instructions one would
+ * write by hand on every target, and the type is imported as SIMD16<Float>. Everything here is inlined whole.
+ *
+ * Loads and stores take any alignment.
+ */
+#ifndef LOPT_VECTOR_H
+#define LOPT_VECTOR_H
+
+#include <stdint.h>
+
+typedef float lopt_f32x16 __attribute__((ext_vector_type(16)));
+typedef int32_t lopt_i32x16 __attribute__((ext_vector_type(16)));
+
+#define LOPT_INLINE static inline __attribute__((always_inline))
+
+typedef struct { lopt_f32x16 v; } __attribute__((packed, aligned(1), may_alias)) lopt_f32x16_unaligned;
+typedef struct { float v; } __attribute__((packed, aligned(1), may_alias)) lopt_f32_unaligned;
+
+LOPT_INLINE lopt_f32x16 lopt_load(const float *p) { return ((const lopt_f32x16_unaligned *)p)->v; }
+LOPT_INLINE void lopt_store(float *p, lopt_f32x16 v) { ((lopt_f32x16_unaligned *)p)->v = v; }
+LOPT_INLINE float lopt_load1(const float *p) { return ((const lopt_f32_unaligned *)p)->v; }
+LOPT_INLINE void lopt_store1(float *p, float v) { ((lopt_f32_unaligned *)p)->v = v; }
+
+LOPT_INLINE lopt_f32x16 lopt_splat(float x) { return (lopt_f32x16)(x); }
+
+/* a * b + c, with one rounding where the target has the instruction and two where it has not: there a fused result would
+ * cost a call of libm for each lane. */
+LOPT_INLINE lopt_f32x16 lopt_fma(lopt_f32x16 a, lopt_f32x16 b, lopt_f32x16 c) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_elementwise_fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+LOPT_INLINE lopt_f32x16 lopt_sqrt(lopt_f32x16 a) { return __builtin_elementwise_sqrt(a); }
+LOPT_INLINE lopt_f32x16 lopt_rsqrt(lopt_f32x16 a) { return lopt_splat(1.0f) / __builtin_elementwise_sqrt(a); }
+
+/* max and min as the x86 instructions have them: the second argument if either is NaN. */
+LOPT_INLINE lopt_f32x16 lopt_max(lopt_f32x16 a, lopt_f32x16 b) { return a > b ? a : b; }
+LOPT_INLINE lopt_f32x16 lopt_min(lopt_f32x16 a, lopt_f32x16 b) { return a < b ? a : b; }
+
+LOPT_INLINE lopt_i32x16 lopt_bits(lopt_f32x16 a) { return (lopt_i32x16)a; }
+LOPT_INLINE lopt_f32x16 lopt_from_bits(lopt_i32x16 a) { return (lopt_f32x16)a; }
+LOPT_INLINE lopt_i32x16 lopt_isplat(int32_t x) { return (lopt_i32x16)(x); }
+LOPT_INLINE lopt_i32x16 lopt_iadd(lopt_i32x16 a, lopt_i32x16 b) { return a + b; }
+LOPT_INLINE lopt_i32x16 lopt_ishift_left23(lopt_i32x16 a) { return a << 23; }
+LOPT_INLINE lopt_i32x16 lopt_iand(lopt_i32x16 a, lopt_i32x16 b) { return a & b; }
+LOPT_INLINE lopt_i32x16 lopt_imax(lopt_i32x16 a, lopt_i32x16 b) { return __builtin_elementwise_max(a, b); }
+LOPT_INLINE int32_t lopt_imax_lanes(lopt_i32x16 a) { return __builtin_reduce_max(a); }
+
+/* The lanes 0 .. count - 1 of a, 0 in the others. */
+LOPT_INLINE lopt_f32x16 lopt_first(lopt_f32x16 a, int32_t count) {
+    const lopt_i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return lopt_from_bits(lopt_bits(a) & (lane < (lopt_i32x16)(count)));
+}
+
+/* The sum of the lanes, in one fixed order: halves onto halves. */
+LOPT_INLINE float lopt_sum(lopt_f32x16 a) {
+    typedef float f32x8 __attribute__((ext_vector_type(8)));
+    typedef float f32x4 __attribute__((ext_vector_type(4)));
+    f32x8 b = a.lo + a.hi;
+    f32x4 c = b.lo + b.hi;
+    return (c.x + c.z) + (c.y + c.w);
+}
+
+#endif

@@ -27,7 +27,7 @@ public struct Allocator {
     }
 
     /// Memory for `count` values, not initialised; at least one byte is asked for, so that a pointer comes back.
-    func allocate<T>(_ type: T.Type, _ count: Int) throws(LOptError) -> UnsafeMutablePointer<T> {
+    public func allocate<T: ~Copyable>(_ type: T.Type, _ count: Int) throws(LOptError) -> UnsafeMutablePointer<T> {
         let (size, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<T>.stride)
         guard !overflow, size <= Int.max - Allocator.alignment,
             let memory = allocateBytes(context, Allocator.rounded(size), Allocator.alignment)
@@ -42,7 +42,7 @@ public struct Allocator {
         return memory
     }
 
-    func deallocate<T>(_ pointer: UnsafeMutablePointer<T>?, _ count: Int) {
+    public func deallocate<T: ~Copyable>(_ pointer: UnsafeMutablePointer<T>?, _ count: Int) {
         guard let pointer else { return }
         deallocateBytes(context, pointer, Allocator.rounded(count * MemoryLayout<T>.stride))
     }

@@ -18,6 +18,7 @@ public struct LOptError: Error {
     public let status: LOptStatus
     public let message: Message
 
+    @inline(never)
     public init(_ status: LOptStatus, _ message: Message) {
         self.status = status
         self.message = message
@@ -25,22 +26,26 @@ public struct LOptError: Error {
 }
 
 /// A line of at most 255 bytes, built by string interpolation without touching the heap:
-/// `"rank is \(rank); allowed are 0 to 8"`. What does not fit is cut.
-public struct Message: ExpressibleByStringInterpolation {
+/// `"rank is \(rank); allowed are 0 to 8"`. What does not fit is cut. Nothing is inlined: there are hundreds of messages, and
+/// each would bring its own copy of all this into the library.
+public struct Message: ExpressibleByStringInterpolation, Sendable {
     public static let capacity = 255
     private var bytes: InlineArray<256, UInt8>
     public private(set) var count: Int
 
+    @inline(never)
     public init() {
         bytes = InlineArray(repeating: 0)
         count = 0
     }
 
+    @inline(never)
     public init(stringLiteral value: StaticString) {
         self.init()
         append(literal: value)
     }
 
+    @inline(never)
     public init(stringInterpolation: Interpolation) {
         self = stringInterpolation.message
     }
@@ -49,18 +54,29 @@ public struct Message: ExpressibleByStringInterpolation {
         var message = Message()
 
         public init(literalCapacity: Int, interpolationCount: Int) {}
+        @inline(never)
         public mutating func appendLiteral(_ literal: StaticString) { message.append(literal: literal) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: Int) { message.append(value) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: Int64) { message.append(Int(value)) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: Int32) { message.append(Int(value)) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: UInt64) { message.append(unsigned: value) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: UInt32) { message.append(unsigned: UInt64(value)) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: Double) { message.append(value) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: StaticString) { message.append(literal: value) }
+        @inline(never)
         public mutating func appendInterpolation(_ value: Message) { message.append(message: value) }
         /// The bytes of a text that came from outside, control characters and bytes beyond ASCII as '?'.
+        @inline(never)
         public mutating func appendInterpolation(_ value: UnsafeRawBufferPointer) { message.append(untrusted: value) }
         /// A C string that came from outside, cut after 80 bytes.
+        @inline(never)
         public mutating func appendInterpolation(_ value: UnsafePointer<CChar>) { message.append(cString: value) }
     }
 
@@ -71,21 +87,25 @@ public struct Message: ExpressibleByStringInterpolation {
         }
     }
 
+    @inline(never)
     public mutating func append(byte: UInt8) {
         guard count < Message.capacity else { return }
         bytes[count] = byte
         count += 1
     }
 
+    @inline(never)
     mutating func append(literal text: StaticString) {
         let start = text.utf8Start
         for i in 0..<text.utf8CodeUnitCount { append(byte: start[i]) }
     }
 
+    @inline(never)
     mutating func append(message other: Message) {
         for i in 0..<other.count { append(byte: other.bytes[i]) }
     }
 
+    @inline(never)
     mutating func append(untrusted text: UnsafeRawBufferPointer) {
         for i in 0..<min(text.count, 80) {
             let byte = text[i]
@@ -94,17 +114,20 @@ public struct Message: ExpressibleByStringInterpolation {
         if text.count > 80 { append(literal: "...") }
     }
 
+    @inline(never)
     mutating func append(cString text: UnsafePointer<CChar>) {
         var length = 0
         while length <= 80 && text[length] != 0 { length += 1 }
         append(untrusted: UnsafeRawBufferPointer(start: text, count: length))
     }
 
+    @inline(never)
     mutating func append(_ value: Int) {
         if value < 0 { append(byte: UInt8(ascii: "-")) }
         append(unsigned: UInt64(value.magnitude))
     }
 
+    @inline(never)
     mutating func append(unsigned value: UInt64) {
         var divisor: UInt64 = 1
         while value / divisor >= 10 { divisor *= 10 }
@@ -115,6 +138,7 @@ public struct Message: ExpressibleByStringInterpolation {
     }
 
     /// Six significant digits: enough to recognise a value in an error message.
+    @inline(never)
     mutating func append(_ value: Double) {
         if value.isNaN { return append(literal: "nan") }
         if value < 0 { append(byte: UInt8(ascii: "-")) }

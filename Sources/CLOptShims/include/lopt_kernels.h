@@ -1,3 +1,147 @@
+/* What the core and the kernels say to each other.
+ *
+ * The kernels are compiled once for each instruction set and reached through one C function each, never through a Swift
+ * import: an import would let the compiler inline code for a wide machine into the core, or the linker pick a wide copy of
+ * a shared function for a narrow machine.
+ *
+ * A tensor of rank >= 2 is seen as
+ *
+ *     [outer, rows, middle, columns, inner]
+ *
+ * where rows and columns are the two factored axes in the order in which they lie in memory. A plane is one (outer,
+ * middle); within it, each row is a contiguous run of columns * inner elements. The rule keeps two means of g^2: `lead`,
+ * over the columns, one value per (outer, row, middle, inner); and `trail`, over the rows, one value per (plane, column,
+ * inner). Which of them update-rule.md calls row and which col depends on which of the two axes is larger.
+ */
 #ifndef LOPT_KERNELS_H
 #define LOPT_KERNELS_H
+
+#include <stdint.h>
+
+/* Heads of the network. */
+enum { LOPT_HEAD_DIRECTION, LOPT_HEAD_MAGNITUDE, LOPT_HEAD_NOMINAL, LOPT_HEAD_REGULARIZATION, LOPT_HEADS };
+
+/* Slots of the sums of sweep B; the K slots of each momentum follow from LOPT_SUM_MOMENTA on. */
+enum { LOPT_SUM_G, LOPT_SUM_G2, LOPT_SUM_P2, LOPT_SUM_V2, LOPT_SUM_RSQRT_V2, LOPT_SUM_MOMENTA };
+/* Of one momentum: m^2, (m rsqrt v)^2, (factored g)^2, (factored m)^2, and for rank < 2 diag^2, rsqrt(diag + 1e-8)^2. For
+ * rank >= 2 the last two slots stay 0. */
+enum { LOPT_SUM_M2, LOPT_SUM_M_RSQRT_V2, LOPT_SUM_FACTORED_G2, LOPT_SUM_FACTORED_M2, LOPT_SUM_DIAGONAL2,
+       LOPT_SUM_RSQRT_DIAGONAL2, LOPT_SUMS_PER_MOMENTUM };
+enum { LOPT_MAX_MOMENTA = 8, LOPT_SUMS_B = LOPT_SUM_MOMENTA + LOPT_MAX_MOMENTA * LOPT_SUMS_PER_MOMENTUM };
+
+/* Slots of the sums of sweeps C and D: of the heads, of u^2, u w and w^2 (u blackbox, w nominal). */
+enum { LOPT_SUM_MAGNITUDE, LOPT_SUM_NOMINAL, LOPT_SUM_REGULARIZATION, LOPT_SUM_U2, LOPT_SUM_UW, LOPT_SUM_W2,
+       LOPT_SUMS_C };
+
+/* Elements that a kernel handles at a time: small enough for the per-column channels to stay in the first-level cache. */
+enum { LOPT_TILE = 512 };
+/* Floats past the end of every array of ours that a vector load may touch. */
+enum { LOPT_PADDING = 16 };
+
+/* How the network is evaluated. */
+enum { LOPT_PATH_WIDTH4, LOPT_PATH_WIDTH8, LOPT_PATH_WIDTH16, LOPT_PATH_WIDTH32, LOPT_PATH_ANY_WIDTH, LOPT_PATH_BLAS };
+
+/* C = A^T B + beta C, row-major: A is k x m, B is k x n with leading dimension ldb, C is m x n with leading dimension ldc. */
+typedef void (*lopt_gemm)(int32_t m, int32_t n, int32_t k, const float *a, const float *b, int32_t ldb, float beta,
+                          float *c, int32_t ldc);
+
+/* The part of the rule that is the same for all tensors and steps. 1 - beta is called rate. */
+typedef struct lopt_rule {
+    int32_t momenta;          /* K */
+    int32_t hidden;           /* width, rounded up to a multiple of 8 but for 4 */
+    int32_t hidden_layers;
+    int32_t path;             /* LOPT_PATH_* */
+    const float *momentum_beta, *momentum_rate; /* K */
+    const float *factored_beta, *factored_rate; /* K */
+    float rms_beta, rms_rate;
+    const float *hidden_weights; /* for each layer after the first: hidden x hidden, then hidden biases */
+    const float *head_weights;   /* hidden x LOPT_HEADS, then LOPT_HEADS biases */
+    const float *first_weights;  /* BLAS path: features x hidden */
+    const float *direction_weights; /* K: the nominal direction is sum_k direction_weights[k] m_k + gradient_weight g */
+    float gradient_weight;
+    int32_t direction_normalized;   /* the direction is multiplied by rsqrt(v + nominal_epsilon) */
+    int32_t nominal_epsilon_is_own; /* it differs from the 1e-6 of the features */
+    float nominal_epsilon;
+    int32_t normalize_blackbox;
+    float exp_mult_magnitude, exp_mult_nominal, exp_mult_regularization;
+    lopt_gemm gemm;
+} lopt_rule;
+
+/* One tensor. Arrays of ours are followed by LOPT_PADDING floats. */
+typedef struct lopt_tensor_view {
+    float *parameter;
+    const float *gradient;
+    int64_t count;
+    int32_t factored;         /* rank >= 2 */
+    float *second_moment;     /* count */
+    float *momentum;          /* K planes of count, plane_stride apart */
+    float *diagonal;          /* rank < 2: the same */
+    int64_t plane_stride;
+    /* rank >= 2 */
+    int64_t planes, rows, middle, run, inner, columns;
+    int64_t lead_count, trail_count;
+    int32_t lead_is_row;      /* update-rule.md's row is lead, its col trail; or the other way round */
+    int32_t short_runs;       /* runs so short that several rows share a vector; only with middle = inner = 1 */
+    int32_t row_chunks, column_chunks;
+    float *lead, *trail;                 /* K x lead_count, K x trail_count */
+    float *lead_factor, *trail_factor;   /* the same: R_k and C_k of update-rule.md */
+    float *lead_partial, *trail_partial; /* sums of g^2: column_chunks x lead_count, row_chunks x trail_count */
+    /* The first layer, with the second-moment normalisers and the step features folded in. */
+    const float *element_weights; /* (g p v rsqrt(v), then for each k: m, m rsqrt(v), factored g, factored m and, for rank
+                                     < 2, diag, rsqrt(diag)) x hidden */
+    const float *lead_weights;    /* for each k: lead, rsqrt(lead); x hidden */
+    const float *trail_weights;
+    const float *bias;            /* hidden */
+    const float *feature_scale;   /* BLAS path: 1 / size of each feature, in the order of update-rule.md */
+} lopt_tensor_view;
+
+/* Part of a tensor. Rank < 2: elements column0 ..< column1. */
+typedef struct lopt_chunk {
+    int64_t plane0, plane1, row0, row1, column0, column1;
+    int32_t row_chunk, column_chunk;
+} lopt_chunk;
+
+/* What a sweep C or D does with the heads: p <- keep p - u - w, for the terms that are on. */
+typedef struct lopt_apply {
+    int32_t sum_heads;           /* accumulate the sums of magnitude, nominal and regularisation heads */
+    int32_t nominal_head_only;   /* no other head is needed */
+    int32_t write;               /* p is written */
+    int32_t blackbox;            /* u = d exp(a exp_mult) blackbox_scale, a the head or, if aggregated, blackbox_magnitude */
+    int32_t blackbox_aggregated;
+    float blackbox_magnitude, blackbox_scale;
+    int32_t direction;           /* the nominal direction is needed, for w or for the sums */
+    int32_t nominal_per_element; /* w = nominal_scale exp((n + nominal_offset) exp_mult) G, else w = nominal_scale G */
+    int32_t nominal;             /* w is subtracted */
+    float nominal_offset, nominal_scale;
+    int32_t decay_per_element;   /* keep = decay_keep - decay_scale exp(r exp_mult), else keep = decay_keep */
+    float decay_keep, decay_scale;
+} lopt_apply;
+
+typedef struct lopt_kernels {
+    /* Floats of scratch memory that one worker needs. */
+    int64_t (*scratch_floats)(const lopt_rule *rule);
+    /* The largest bit pattern of |g|: infinities and NaN are above all finite numbers. */
+    int32_t (*largest_magnitude)(const float *gradient, int64_t count);
+    /* Sweep A, rank >= 2: sums of g^2 over rows and columns of the chunk; returns the largest bit pattern of |g|. */
+    int32_t (*sweep_a)(const lopt_tensor_view *tensor, const lopt_chunk *chunk, float *scratch);
+    /* After sweep A: updates lead and trail, makes the factors. means: for each k the means of lead^2, rsqrt(lead)^2,
+     * trail^2, rsqrt(trail)^2. */
+    void (*update_factors)(const lopt_rule *rule, const lopt_tensor_view *tensor, double *means);
+    /* Sweep B: updates momenta, second moment and, for rank < 2, the diagonal accumulators; adds to sums[LOPT_SUMS_B]. */
+    void (*sweep_b)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_chunk *chunk, double *sums,
+                    float *scratch);
+    /* Sweep C: features, network, step; adds to sums[LOPT_SUMS_C]. */
+    void (*sweep_c)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply,
+                    const lopt_chunk *chunk, double *sums, float *scratch);
+    /* Sweep D: the step without the network, of the elements begin ..< end. */
+    void (*sweep_d)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply, int64_t begin,
+                    int64_t end, double *sums, float *scratch);
+} lopt_kernels;
+
+void lopt_kernels_baseline(lopt_kernels *kernels, int32_t path);
+#if defined(__x86_64__)
+void lopt_kernels_avx2(lopt_kernels *kernels, int32_t path);
+void lopt_kernels_avx512(lopt_kernels *kernels, int32_t path);
+#endif
+
 #endif

@@ -3,20 +3,18 @@
 #ifndef LOPT_SYSTEM_H
 #define LOPT_SYSTEM_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+/* No _GNU_SOURCE: Swift's Glibc module is built without it, and the two would disagree about system types. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- Memory ---------------------------------------------------------------------------------------------------- */
@@ -65,7 +63,13 @@ static inline int lopt_system_is_interrupted(int error) { return error == EINTR;
 static inline int lopt_system_file_exists(int error) { return error == EEXIST; }
 /* Writes the system's text for an errno value into `text`. */
 static inline const char *lopt_system_error_text(int error, char *text, long size) {
-    return strerror_r(error, text, (size_t)size); /* the GNU form: returns text or a static string */
+    if (strerror_r(error, text, (size_t)size) != 0) snprintf(text, (size_t)size, "error %d", error);
+    return text;
+}
+/* Without O_NONBLOCK opening a named pipe would wait for somebody to write to it; regular files are not affected. */
+static inline int lopt_system_open_nonblocking(const char *path) { return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); }
+static inline long lopt_system_read_at(int file, void *p, long size, int64_t offset) {
+    return (long)pread(file, p, (size_t)size, (off_t)offset);
 }
 
 /* ---- Processor ------------------------------------------------------------------------------------------------- */
@@ -103,10 +107,13 @@ static inline int lopt_system_isa(void) {
 
 /* How many processors this process may run on. */
 static inline int lopt_system_processors(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
+    unsigned long mask[128] = {0}; /* 8,192 processors */
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    int count = 0;
+    for (long i = 0; i < bytes / (long)sizeof mask[0]; i++) count += __builtin_popcountl(mask[i]);
+    if (count > 0) return count;
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
 }
 
 /* The floating-point control word while lopt computes: round to nearest, no traps, denormals flushed to zero (averages

@@ -1,0 +1,217 @@
+# lopt for C and C++ programs. `make help` lists the targets.
+#
+# The library is Embedded Swift: each module is compiled as a whole by swiftc, one C compiler call links the objects. Any
+# GNU make from 4.3 on; `make -j` works. V=1 shows the commands.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+SHELL := /bin/bash
+
+# ---- What a user may set ------------------------------------------------------------------------------------------
+
+PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
+INCDIR   ?= $(PREFIX)/include
+DOCDIR   ?= $(PREFIX)/share/doc/lopt
+DESTDIR  ?=
+# openblas, or none: networks wider than the specialised kernels then take the general vector path.
+BLAS     ?= openblas
+# address or thread: an instrumented library, in a build directory of its own.
+SANITIZE ?=
+BUILD    ?= build$(if $(SANITIZE),/$(SANITIZE))
+SWIFTC   ?= swiftc
+OBJCOPY  ?= objcopy
+STRIP    ?= strip
+SLOW     ?=
+BENCH_ARGS ?=
+V        ?=
+
+# ---- Names --------------------------------------------------------------------------------------------------------
+
+version_part = $(shell sed -n 's/^\#define LOPT_VERSION_$(1) \([0-9]*\)$$/\1/p' include/lopt.h)
+MAJOR   := $(call version_part,MAJOR)
+VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+SONAME  := liblopt.so.$(MAJOR)
+LIBRARY := $(BUILD)/liblopt.so.$(VERSION)
+OBJ     := $(BUILD)/obj
+
+ifeq ($(shell uname -m),x86_64)
+kernels := LOptKernels LOptKernelsAVX2 LOptKernelsAVX512
+else
+kernels := LOptKernels
+endif
+
+ifeq ($(filter $(BLAS),openblas none),)
+$(error BLAS is $(BLAS); allowed are openblas and none)
+endif
+ifeq ($(filter $(SANITIZE),address thread),)
+ifneq ($(SANITIZE),)
+$(error SANITIZE is $(SANITIZE); allowed are address and thread)
+endif
+endif
+
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
+export BLAS SWIFTC
+
+# ---- Flags --------------------------------------------------------------------------------------------------------
+
+# -function-sections lets the linker drop what is not used, above all the parts of the Swift runtime that every Embedded
+# Swift object carries. psabi warns of vectors passed between functions of different ISAs; ours are inlined.
+swift_flags := -enable-experimental-feature Embedded -swift-version 6 -wmo -parse-as-library \
+	-Xfrontend -function-sections -Xcc -Wno-psabi -I Sources/CLOptShims/include \
+	-module-cache-path $(BUILD)/module-cache $(if $(SANITIZE),-g -sanitize=$(SANITIZE))
+ifeq ($(BLAS),none)
+core_flags := -D LOPT_NO_BLAS
+blas_libs  :=
+else
+# Left to the shell: pkg-config may be installed by the same make.
+core_flags := -I Sources/COpenBLAS $$(pkg-config --cflags openblas | sed "s/-I */-Xcc -I/g")
+blas_libs  := $$(pkg-config --libs openblas)
+endif
+
+flags_LOptKernels       := -Ounchecked -D LOPT_BASELINE
+flags_LOptKernelsAVX2   := -Ounchecked -D LOPT_AVX2 -Xcc -march=x86-64-v3
+flags_LOptKernelsAVX512 := -Ounchecked -D LOPT_AVX512 -Xcc -march=x86-64-v4 -Xcc -mprefer-vector-width=512
+# One module of LOptCore and LOptCAPI: Embedded Swift 6.3 cannot destroy a noncopyable value of another module. Swift
+# warns that the files' "import LOptCore" is then of no use; `swift build` compiles them as the two modules they are.
+flags_LOptCore          := -Osize $(core_flags) -I Sources/CLOpt -suppress-warnings
+
+symbol_LOptKernels       := lopt_kernels_baseline
+symbol_LOptKernelsAVX2   := lopt_kernels_avx2
+symbol_LOptKernelsAVX512 := lopt_kernels_avx512
+
+# The sanitizers' code is made by swiftc's LLVM and wants the runtime of the clang beside it. The program brings that
+# runtime (link it with clang -fsanitize=$(SANITIZE) too), so the library is linked without it, and without -z defs.
+ifeq ($(SANITIZE),)
+link_flags := -Wl,-z,defs -Wl,-O1
+else
+CC := clang
+link_flags := -g -fsanitize=$(SANITIZE)
+endif
+link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblopt.map -Wl,--gc-sections \
+	-Wl,--as-needed -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--hash-style=gnu
+
+# ---- The library --------------------------------------------------------------------------------------------------
+
+.PHONY: all check-library demo test test-c bench install uninstall clean help FORCE
+
+all: $(BUILD)/liblopt.so
+
+shims   := $(wildcard Sources/CLOptShims/include/*)
+modules := $(kernels) LOptCore
+objects := $(modules:%=$(OBJ)/%.o)
+$(foreach k,$(kernels),$(eval sources_$(k) := $(wildcard Sources/LOptKernels/*.swift)))
+# The scalar reference is for tests and meta-training: Swift arrays, which end the process when memory runs out.
+sources_LOptCore := $(filter-out Sources/LOptCore/Reference%,$(wildcard Sources/LOptCore/*.swift Sources/LOptCAPI/*.swift))
+
+# Rewrites a .command file only when its text has changed, so that what depends on it is rebuilt just then: on a new flag, a
+# new or deleted source, another compiler. Without a compiler (sudo make install) what was built stays.
+remember = @mkdir -p $(OBJ); printf '%s\n' '$(1)' > $@.new; \
+	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+swiftc_identity := $(shell ls -lL --time-style=+%s "$$(command -v $(SWIFTC))" 2>/dev/null)
+
+$(OBJ)/%.command: FORCE
+	$(if $(swiftc_identity),$(call remember,$(swiftc_identity) $(swift_flags) $(flags_$*) $(sources_$*)))
+$(OBJ)/link.command: FORCE
+	$(call remember,$(CC) $(link_flags) $(BLAS))
+
+# swiftc leaves an output alone that would not change, hence the touch.
+define compile
+	@scripts/dependencies build
+	$(call say,SWIFT,$(1))
+	$(Q)$(SWIFTC) $(swift_flags) $(flags_$(1)) -module-name $(1) -c -o $(2) $(sources_$(1))
+	$(Q)touch $(2)
+endef
+
+# The kernel objects keep one global symbol each. Everything else in them becomes local, the weak Swift runtime functions
+# above all: the linker would else be free to take the copy that was compiled for AVX-512 for everyone.
+$(kernels:%=$(OBJ)/%.o): $(OBJ)/%.o: $(OBJ)/%.command $(shims) $(wildcard Sources/LOptKernels/*.swift)
+	$(call compile,$*,$(@:.o=.all.o))
+	$(Q)$(OBJCOPY) --keep-global-symbol=$(symbol_$*) $(@:.o=.all.o) $@
+
+$(OBJ)/LOptCore.o: $(OBJ)/LOptCore.command $(shims) include/lopt.h $(sources_LOptCore)
+	$(call compile,LOptCore,$@)
+
+# Linked once; .unstripped is the same library with its symbol table, for a debugger or a profiler.
+$(LIBRARY): $(objects) $(OBJ)/link.command packaging/liblopt.map
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(link_flags) -o $@.unstripped $(objects) $(blas_libs) -lm
+	$(Q)$(if $(SANITIZE),cp $@.unstripped $@,$(STRIP) --strip-all -o $@ $@.unstripped)
+
+$(BUILD)/liblopt.so: $(LIBRARY)
+	$(Q)ln -sf $(notdir $(LIBRARY)) $(BUILD)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $@
+
+check-library: all
+	@scripts/dependencies build
+	$(Q)scripts/check-library $(LIBRARY) $(OBJ)
+
+# ---- Programs -----------------------------------------------------------------------------------------------------
+
+LOPT_CFLAGS := -I$(CURDIR)/include
+LOPT_LIBS   := -L$(abspath $(BUILD)) -llopt -Wl,-rpath,$(abspath $(BUILD))
+
+demo: all
+	$(Q)$(MAKE) --no-print-directory -C examples-c BUILD=$(abspath $(BUILD))/examples LOPT_CFLAGS='$(LOPT_CFLAGS)' \
+		LOPT_LIBS='$(LOPT_LIBS)'
+	$(Q)$(BUILD)/examples/digits
+
+# Everything; SLOW=1 adds the tests that take minutes.
+test:
+	@scripts/dependencies build test
+	$(Q)SLOW='$(SLOW)' MAKE='$(MAKE)' BUILD='$(BUILD)' scripts/test
+
+# The C tests alone, plain: for working on the C side.
+test-c: all
+	$(Q)BUILD='$(BUILD)' scripts/test-c plain
+
+bench: all
+	$(Q)$(MAKE) --no-print-directory -C bench BUILD=$(abspath $(BUILD))/bench LOPT_CFLAGS='$(LOPT_CFLAGS)' \
+		LOPT_LIBS='$(LOPT_LIBS)'
+	$(Q)$(BUILD)/bench/bench --startup $(BUILD)/bench/startup $(abspath $(BUILD)/$(SONAME)) \
+		--torch bench/torch_adamw.py $(BENCH_ARGS)
+
+# ---- Installing ---------------------------------------------------------------------------------------------------
+
+installed := $(INCDIR)/lopt.h $(addprefix $(LIBDIR)/,liblopt.so $(SONAME) liblopt.so.$(VERSION) pkgconfig/lopt.pc \
+	cmake/lopt/loptConfig.cmake cmake/lopt/loptConfigVersion.cmake)
+fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g'
+
+install: all
+	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
+	$(Q)mkdir -p $(addprefix $(DESTDIR),$(INCDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/lopt $(DOCDIR)/examples)
+	$(Q)install -m 644 include/lopt.h $(DESTDIR)$(INCDIR)/lopt.h
+	$(Q)install -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/liblopt.so.$(VERSION)
+	$(Q)ln -sf liblopt.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/liblopt.so
+	$(Q)$(fill) packaging/lopt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/lopt.pc
+	$(Q)$(fill) packaging/loptConfig.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/lopt/loptConfig.cmake
+	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/lopt/loptConfigVersion.cmake
+	$(Q)install -m 644 $(wildcard README.md LICENSE NOTICE) $(DESTDIR)$(DOCDIR)
+	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/Makefile) $(DESTDIR)$(DOCDIR)/examples
+	$(Q)test -n '$(DESTDIR)' -o "$$(id -u)" != 0 || ldconfig
+
+uninstall:
+	$(call say,REMOVE,$(DESTDIR)$(PREFIX))
+	$(Q)rm -f $(addprefix $(DESTDIR),$(installed))
+	$(Q)rm -rf $(DESTDIR)$(DOCDIR)
+	$(Q)rmdir $(DESTDIR)$(LIBDIR)/cmake/lopt 2>/dev/null || true
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make                 the library: build/liblopt.so'
+	@echo 'make demo            trains a small network from C and prints what it does'
+	@echo 'make test            every test; SLOW=1 those that take minutes too'
+	@echo 'make check-library   size, dependencies and symbols of the library'
+	@echo 'make bench           speed beside AdamW; BENCH_ARGS="--full --json FILE", BENCH_ARGS=--help'
+	@echo 'make install         PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= ; also: make uninstall'
+	@echo 'make clean'
+	@echo
+	@echo 'BLAS=none            without OpenBLAS'
+	@echo 'SANITIZE=address     an instrumented library in build/address (or thread)'
+	@echo 'V=1                  shows the commands'

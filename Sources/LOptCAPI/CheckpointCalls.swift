@@ -1,0 +1,69 @@
+import CLOpt
+import CLOptShims
+import LOptCore
+
+private func checked(_ contents: UInt32) throws(LOptError) -> CheckpointContents {
+    guard contents <= LOPT_WITH_PARAMETERS else {
+        throw LOptError(.invalidArgument, "contents is \(contents); allowed are 0 and LOPT_WITH_PARAMETERS (1)")
+    }
+    return CheckpointContents(rawValue: contents)
+}
+
+@implementation @_cdecl("lopt_save")
+public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let path else { throw missing("path") }
+        try opt.pointee.optimizer.save(path, checked(contents))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_restore")
+public func lopt_restore(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let path else { throw missing("path") }
+        try opt.pointee.optimizer.restore(path, checked(contents))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_state_size")
+public func lopt_state_size(
+    _ handle: OpaquePointer!, _ contents: UInt32, _ size: UnsafeMutablePointer<Int>!
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let size else { throw missing("size") }
+        size.pointee = try opt.pointee.optimizer.checkpointSize(checked(contents))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_state_write")
+public func lopt_state_write(
+    _ handle: OpaquePointer!, _ contents: UInt32, _ memory: UnsafeMutableRawPointer!, _ size: Int
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let memory else { throw missing("memory") }
+        guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
+        try opt.pointee.optimizer.write(
+            UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_state_read")
+public func lopt_state_read(
+    _ handle: OpaquePointer!, _ contents: UInt32, _ memory: UnsafeRawPointer!, _ size: Int
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let memory else { throw missing("memory") }
+        guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
+        try opt.pointee.optimizer.read(UnsafeRawBufferPointer(start: memory, count: size), checked(contents))
+        return LOPT_OK
+    }
+}

@@ -1,0 +1,126 @@
+import CLOpt
+import CLOptShims
+import LOptCore
+
+/// What a `lopt_optimizer *` points to.
+struct OptimizerHandle: ~Copyable {
+    var optimizer: Optimizer
+    let log: lopt_log
+}
+
+func optimizer(_ handle: OpaquePointer?) throws(LOptError) -> UnsafeMutablePointer<OptimizerHandle> {
+    guard let handle else { throw missing("opt") }
+    return UnsafeMutablePointer(handle)
+}
+
+func say(_ log: lopt_log, _ level: lopt_log_level, _ message: Message) {
+    guard let call = log.message else { return }
+    message.withCString { text in call(log.context, level, text) }
+}
+
+@implementation @_cdecl("lopt_create")
+public func lopt_create(
+    _ handle: OpaquePointer!, _ options: UnsafePointer<lopt_options>!, _ out: UnsafeMutablePointer<OpaquePointer?>!
+) -> lopt_status {
+    status { () throws(LOptError) in
+        guard let out else { throw missing("out") }
+        out.pointee = nil
+        let given = try checked(options)
+        let translated = try translate(given)
+        let allocator = translated.allocator
+        let memory = try allocator.allocate(OptimizerHandle.self, 1)
+        do throws(LOptError) {
+            memory.initialize(to: OptimizerHandle(optimizer: try make(handle, translated), log: given.log))
+        } catch {
+            allocator.deallocate(memory, 1)
+            throw error
+        }
+        out.pointee = OpaquePointer(memory)
+        say(
+            given.log, LOPT_LOG_INFO,
+            "lopt \(cString("0.1.0")): \(isaName(memory.pointee.optimizer.isa)), up to \(memory.pointee.optimizer.threads) threads")
+        return LOPT_OK
+    }
+}
+
+private func make(_ handle: OpaquePointer?, _ options: OptimizerOptions) throws(LOptError) -> Optimizer {
+    if let handle { return try Optimizer(weights(handle).pointee.weights, options) }
+    return try Optimizer(try Weights(builtin: nil, allocator: options.allocator), options)
+}
+
+func isaName(_ isa: InstructionSet) -> StaticString {
+    switch isa {
+    case .baseline: "baseline"
+    case .avx2: "AVX2"
+    case .avx512: "AVX-512"
+    }
+}
+
+@implementation @_cdecl("lopt_destroy")
+public func lopt_destroy(_ handle: OpaquePointer!) {
+    guard let handle else { return }
+    let memory = UnsafeMutablePointer<OptimizerHandle>(handle)
+    let allocator = memory.pointee.optimizer.options.allocator
+    memory.deinitialize(count: 1)
+    allocator.deallocate(memory, 1)
+}
+
+@implementation @_cdecl("lopt_add_tensor")
+public func lopt_add_tensor(
+    _ handle: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ parameter: UnsafeMutablePointer<Float>!,
+    _ gradient: UnsafePointer<Float>!, _ shape: UnsafePointer<Int64>!, _ rank: Int32,
+    _ index: UnsafeMutablePointer<Int32>!
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let name else { throw missing("name") }
+        guard rank >= 0 && rank <= LOPT_MAX_RANK else {
+            throw LOptError(.invalidArgument, "rank is \(rank); allowed are 0 to 8")
+        }
+        guard rank == 0 || shape != nil else { throw missing("shape") }
+        let length = lopt_system_length(name, Optimizer.longestName + 1)
+        let added = try opt.pointee.optimizer.addTensor(
+            name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
+            shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)))
+        index?.pointee = Int32(added)
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_bind")
+public func lopt_bind(
+    _ handle: OpaquePointer!, _ index: Int32, _ parameter: UnsafeMutablePointer<Float>!,
+    _ gradient: UnsafePointer<Float>!
+) -> lopt_status {
+    status { () throws(LOptError) in
+        try optimizer(handle).pointee.optimizer.bind(Int(index), parameter: parameter, gradient: gradient)
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_step")
+public func lopt_step(_ handle: OpaquePointer!) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        return report(try opt.pointee.optimizer.step(), opt)
+    }
+}
+
+@implementation @_cdecl("lopt_step_tensor")
+public func lopt_step_tensor(_ handle: OpaquePointer!, _ index: Int32) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        return report(try opt.pointee.optimizer.step(Int(index)), opt)
+    }
+}
+
+private func report(_ outcome: StepOutcome, _ opt: UnsafeMutablePointer<OptimizerHandle>) -> lopt_status {
+    switch outcome {
+    case .done: return LOPT_OK
+    case .skipped(let first, _):
+        let message = opt.pointee.optimizer.nonfiniteMessage(first)
+        keep(message)
+        say(opt.pointee.log, LOPT_LOG_WARNING, "skipped: \(message)")
+        return LOPT_SKIPPED_NONFINITE
+    }
+}

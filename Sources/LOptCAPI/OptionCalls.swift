@@ -1,0 +1,132 @@
+import CLOpt
+import CLOptShims
+import LOptCore
+
+/// The defaults, as lopt_options_init gives them.
+private var defaults: lopt_options {
+    var options = lopt_options()
+    options.struct_size = MemoryLayout<lopt_options>.size
+    options.lr_scale = 1
+    return options
+}
+
+/// Copies a struct that begins with its own size and may come from an older or a newer header: what the program does not
+/// know keeps its default; what the library does not know must be 0.
+private func copy<T>(
+    _ source: UnsafePointer<T>, size: Int, into result: inout T, least: Int, _ name: StaticString
+) throws(LOptError) {
+    guard size >= least else {
+        throw LOptError(.invalidArgument, "\(name).struct_size is \(size), less than \(least); was it initialised?")
+    }
+    let known = MemoryLayout<T>.size
+    let bytes = UnsafeRawPointer(source).assumingMemoryBound(to: UInt8.self)
+    guard size <= 4096 else {
+        throw LOptError(.invalidArgument, "\(name).struct_size is \(size), more than 4096; was it initialised?")
+    }
+    var i = known
+    while i < size {
+        guard bytes[i] == 0 else {
+            throw LOptError(.invalidArgument, "\(name) has a field that this version of lopt does not know")
+        }
+        i += 1
+    }
+    withUnsafeMutablePointer(to: &result) { to in lopt_system_copy(to, source, min(size, known)) }
+}
+
+func checked(_ options: UnsafePointer<lopt_options>?) throws(LOptError) -> lopt_options {
+    var result = defaults
+    guard let options else { return result }
+    try copy(
+        options, size: options.pointee.struct_size, into: &result, least: MemoryLayout<lopt_options>.size, "options")
+    return result
+}
+
+func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
+    var options = OptimizerOptions()
+    options.threads = Int(given.threads)
+    if given.max_isa != 0 {
+        guard let isa = InstructionSet(rawValue: given.max_isa) else {
+            throw LOptError(.invalidArgument, "max_isa is \(given.max_isa); allowed are 0 to 3, see lopt_isa")
+        }
+        options.maximumISA = isa
+    }
+    guard let policy = NonfinitePolicy(rawValue: given.nonfinite) else {
+        throw LOptError(.invalidArgument, "nonfinite is \(given.nonfinite); allowed are 0 to 2, see lopt_nonfinite")
+    }
+    guard given.reserved == 0 else { throw LOptError(.invalidArgument, "reserved is \(given.reserved); it must be 0") }
+    options.nonfinite = policy
+    options.learningRateScale = given.lr_scale
+    options.weightDecay = given.weight_decay
+    options.totalSteps = given.total_steps
+    options.allocator = try allocator(given.allocator)
+    options.parallelFor = given.parallel_for.run
+    options.parallelContext = given.parallel_for.context
+    return options
+}
+
+@implementation @_cdecl("lopt_options_init")
+public func lopt_options_init(_ options: UnsafeMutablePointer<lopt_options>!, _ size: Int) -> lopt_status {
+    status { () throws(LOptError) in
+        guard let options else { throw missing("options") }
+        try initialize(options, to: defaults, size: size)
+        options.pointee.struct_size = size
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_tensor_options_init")
+public func lopt_tensor_options_init(_ options: UnsafeMutablePointer<lopt_tensor_options>!, _ size: Int) -> lopt_status {
+    status { () throws(LOptError) in
+        guard let options else { throw missing("options") }
+        var value = lopt_tensor_options()
+        value.lr_scale = 1
+        value.weight_decay_scale = 1
+        try initialize(options, to: value, size: size)
+        options.pointee.struct_size = size
+        return LOPT_OK
+    }
+}
+
+/// Writes no more than the `size` bytes that the program has; what is beyond ours is zeroed.
+private func initialize<T>(_ out: UnsafeMutablePointer<T>, to value: T, size: Int) throws(LOptError) {
+    let known = MemoryLayout<T>.size
+    guard size >= known && size <= 4096 else {
+        throw LOptError(.invalidArgument, "struct_size is \(size); pass sizeof of the struct, \(known) or more")
+    }
+    lopt_system_zero(out, size)
+    withUnsafePointer(to: value) { from in lopt_system_copy(out, from, known) }
+}
+
+@implementation @_cdecl("lopt_set_lr_scale")
+public func lopt_set_lr_scale(_ handle: OpaquePointer!, _ scale: Double) -> lopt_status {
+    status { () throws(LOptError) in
+        try optimizer(handle).pointee.optimizer.setLearningRateScale(scale)
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_set_tensor_options")
+public func lopt_set_tensor_options(
+    _ handle: OpaquePointer!, _ index: Int32, _ options: UnsafePointer<lopt_tensor_options>!
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try optimizer(handle)
+        guard let options else { throw missing("options") }
+        var given = lopt_tensor_options()
+        try copy(
+            options, size: options.pointee.struct_size, into: &given, least: MemoryLayout<lopt_tensor_options>.size,
+            "options")
+        guard given.frozen == 0 || given.frozen == 1 else {
+            throw LOptError(.invalidArgument, "frozen is \(given.frozen); allowed are 0 and 1")
+        }
+        guard given.reserved == 0 else {
+            throw LOptError(.invalidArgument, "reserved is \(given.reserved); it must be 0")
+        }
+        var translated = TensorOptions()
+        translated.learningRateScale = given.lr_scale
+        translated.weightDecayScale = given.weight_decay_scale
+        translated.isFrozen = given.frozen == 1
+        try opt.pointee.optimizer.setTensorOptions(Int(index), translated)
+        return LOPT_OK
+    }
+}

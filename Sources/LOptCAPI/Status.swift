@@ -1,0 +1,57 @@
+import CLOpt
+import CLOptShims
+import LOptCore
+
+// Every function here is one line of lopt.h: check the arguments, translate, call LOptCore. `@implementation` has the
+// compiler compare each signature with the header's.
+
+/// Runs the body of a call; a thrown error becomes its status, and its message the thread's last.
+@inline(__always)
+func status(_ body: () throws(LOptError) -> lopt_status) -> lopt_status {
+    do {
+        return try body()
+    } catch {
+        keep(error.message)
+        return lopt_status(rawValue: error.status.rawValue)
+    }
+}
+
+/// Makes `message` what lopt_last_error returns.
+func keep(_ message: Message) {
+    guard let text = lopt_thread_message() else { return }
+    message.withCString { source in lopt_system_copy(text, source, message.count + 1) }
+}
+
+func missing(_ argument: StaticString) -> LOptError { LOptError(.invalidArgument, "\(argument) is NULL") }
+
+/// The NUL-terminated bytes of a literal.
+func cString(_ text: StaticString) -> UnsafePointer<CChar> {
+    UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+}
+
+@implementation @_cdecl("lopt_status_string")
+public func lopt_status_string(_ status: lopt_status) -> UnsafePointer<CChar>! {
+    switch status {
+    case LOPT_OK: cString("ok")
+    case LOPT_SKIPPED_NONFINITE: cString("skipped: a gradient was not finite")
+    case LOPT_ERROR_INVALID_ARGUMENT: cString("invalid argument")
+    case LOPT_ERROR_NO_MEMORY: cString("out of memory")
+    case LOPT_ERROR_IO: cString("input or output failed")
+    case LOPT_ERROR_WEIGHTS: cString("bad weights")
+    case LOPT_ERROR_CHECKPOINT: cString("bad checkpoint")
+    case LOPT_ERROR_MISMATCH: cString("checkpoint does not match")
+    case LOPT_ERROR_NONFINITE: cString("a gradient was not finite")
+    default: cString("unknown status")
+    }
+}
+
+@implementation @_cdecl("lopt_last_error")
+public func lopt_last_error() -> UnsafePointer<CChar>! { UnsafePointer(lopt_thread_message()) }
+
+@implementation @_cdecl("lopt_version")
+public func lopt_version() -> Int32 {
+    LOPT_VERSION_MAJOR * 1_000_000 + LOPT_VERSION_MINOR * 1000 + LOPT_VERSION_PATCH
+}
+
+@implementation @_cdecl("lopt_version_string")
+public func lopt_version_string() -> UnsafePointer<CChar>! { cString("0.1.0") }

@@ -1,0 +1,111 @@
+import CLOptShims
+
+/// The caller's multipliers of one tensor in one step.
+struct StepScales {
+    /// Of the whole step.
+    let learningRate: Double
+    /// The part of the parameter that is taken off, beside what the rule takes.
+    let decay: Double
+}
+
+extension Rule {
+    /// What sweep C, or sweep D if it is alone, does; the means of the heads are not known yet.
+    func firstApply(_ t: Tensor, _ sums: TensorSums, _ scales: StepScales) -> lopt_apply {
+        let a = architecture
+        var apply = lopt_apply()
+        switch plan.passes {
+        case .meansThenSimple, .meansThenNetwork:
+            apply.sum_heads = 1
+            apply.nominal_head_only = plan.nominalHeadOnly ? 1 : 0
+            return apply
+        case .simple, .network:
+            setNominal(&apply, t, sums, scales, mean: a.nominalController ? 0 : 1)
+            apply.nominal = apply.direction
+        case .networkThenNominal:
+            apply.sum_heads = 1
+            // The direction as it is: sums of u G, to be scaled when the scale is known.
+            apply.direction = plan.hasBlackbox ? 1 : 0
+            apply.nominal_scale = 1
+        }
+        setBlackbox(&apply, sums, scales)
+        setDecay(&apply, scales, mean: 0)
+        apply.write = 1
+        return apply
+    }
+
+    /// What the pass after sweep C does, given the means of the heads.
+    func secondApply(
+        _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, magnitude: Double, nominal: Double, regularization: Double
+    ) -> lopt_apply {
+        var apply = lopt_apply()
+        apply.write = 1
+        apply.decay_keep = 1
+        setNominal(&apply, t, sums, scales, mean: architecture.nominalController ? nominal : 1)
+        apply.nominal = apply.direction
+        if plan.passes != .networkThenNominal {
+            setBlackbox(&apply, sums, scales)
+            apply.blackbox_aggregated = plan.magnitudeAggregated ? 1 : 0
+            apply.blackbox_magnitude = Float(magnitude)
+            setDecay(&apply, scales, mean: regularization)
+        }
+        return apply
+    }
+
+    private func setBlackbox(_ apply: inout lopt_apply, _ sums: TensorSums, _ scales: StepScales) {
+        guard plan.hasBlackbox else { return }
+        let selfNormalizer = architecture.selfnormalizeBlackbox ? sums.mean(Int(LOPT_SUM_G)) : 1
+        apply.blackbox = 1
+        apply.blackbox_scale = Float(scales.learningRate * architecture.stepMult * selfNormalizer)
+    }
+
+    /// w = stepsize exp(n exp_mult) G; n is the head, its mean or 1, plus what the extension tensor_scale adds.
+    private func setNominal(
+        _ apply: inout lopt_apply, _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, mean: Double
+    ) {
+        guard plan.hasNominal else { return }
+        let a = architecture
+        let offset = a.tensorScale ? tensorScale(t, sums) : 0
+        apply.direction = 1
+        var scale = scales.learningRate * a.nominalStepsize
+        if plan.nominalPerElement {
+            apply.nominal_per_element = 1
+            apply.nominal_offset = Float(offset)
+        } else {
+            scale *= ScalarMath.exp(min(max((mean + offset) * a.expMult[1], -87.3), 88.3))
+        }
+        apply.nominal_scale = Float(scale)
+    }
+
+    /// keep = 1 - weight_decay exp(r exp_mult) - the caller's decay.
+    private func setDecay(_ apply: inout lopt_apply, _ scales: StepScales, mean: Double) {
+        let a = architecture
+        var keep = 1 - scales.decay
+        if plan.decayPerElement {
+            apply.decay_per_element = 1
+            apply.decay_scale = Float(scales.learningRate * a.weightDecay)
+        } else if plan.hasDecay {
+            let r = plan.decayAggregated ? mean : 0
+            keep -= scales.learningRate * a.weightDecay * ScalarMath.exp(min(max(r * a.expMult[2], -87.3), 88.3))
+        }
+        apply.decay_keep = Float(keep)
+    }
+
+    /// sum_i u_i phi_i of the extension tensor_scale (update-rule.md section 6).
+    private func tensorScale(_ t: Tensor, _ sums: TensorSums) -> Double {
+        let momenta = architecture.momenta
+        let u = theta + architecture.tensorScaleOffset
+        // Sums of f32 squares may overflow; a logarithm of infinity would reach every parameter.
+        func rms(_ meanSquare: Double) -> Double { min(meanSquare, 1e60).squareRoot() }
+        var n = Double(u[0]) * (ScalarMath.log(rms(sums.mean(Int(LOPT_SUM_P2))) + 1e-3) + 2)
+        let gradient = rms(sums.mean(Int(LOPT_SUM_G2))) + 1e-12
+        for k in 0..<momenta {
+            let persistence = rms(sums.mean(k, Int(LOPT_SUM_M2))) / gradient
+            n += Double(u[1 + k]) * (ScalarMath.log(persistence + 1e-3) + 1.5)
+            let signalToNoise = rms(sums.mean(k, Int(LOPT_SUM_M_RSQRT_V2)))
+            n += Double(u[1 + momenta + k]) * (ScalarMath.log(signalToNoise + 1e-3) + 1)
+        }
+        n += Double(u[1 + 2 * momenta]) * (ScalarMath.log(sums.count) / 5 - 1)
+        if t.rank < 2 { n += Double(u[2 + 2 * momenta]) }
+        return n
+    }
+}

@@ -1,0 +1,103 @@
+import CLOptShims
+
+/// Checkpoints: the accumulators and counters of every tensor in a safetensors file.
+///
+/// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
+/// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
+/// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [3]: scales of learning
+/// rate and weight decay, frozen; and `/options`, f64 [2]: learning-rate scale and weight decay of the optimizer.
+/// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` (the digest of the data).
+extension Optimizer {
+    private static let format: StaticString = "lopt-checkpoint"
+
+    /// The size of the checkpoint that `writeCheckpoint` would write now.
+    public func checkpointSize(_ contents: CheckpointContents) throws(LOptError) -> Int {
+        try SafeTensorsWriter.size { writer throws(LOptError) in try describe(&writer, contents, checksum: 0) }
+    }
+
+    /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
+    public func save(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
+        try write(to: try ByteSink(replacing: path, options.allocator), contents)
+    }
+
+    /// Writes a checkpoint into memory of at least `checkpointSize` bytes.
+    public func write(
+        _ memory: UnsafeMutableRawBufferPointer, _ contents: CheckpointContents
+    ) throws(LOptError) {
+        let size = try checkpointSize(contents)
+        guard memory.count >= size else {
+            throw LOptError(.invalidArgument, "size is \(memory.count); the checkpoint has \(size) bytes")
+        }
+        try write(to: ByteSink(memory: UnsafeMutableRawBufferPointer(rebasing: memory[..<size])), contents)
+    }
+
+    private func write(to sink: consuming ByteSink, _ contents: CheckpointContents) throws(LOptError) {
+        let checksum = try checksum(contents)
+        try SafeTensorsWriter.write(
+            to: sink,
+            describe: { writer throws(LOptError) in try describe(&writer, contents, checksum: checksum) },
+            data: { writer throws(LOptError) in try give(contents, to: &writer) })
+    }
+
+    private func checksum(_ contents: CheckpointContents) throws(LOptError) -> UInt64 {
+        var digest = Digest()
+        try give(contents, to: &digest)
+        return digest.value
+    }
+
+    private func describe(
+        _ writer: inout SafeTensorsWriter, _ contents: CheckpointContents, checksum: UInt64
+    ) throws(LOptError) {
+        try writer.metadata("format", Message(stringLiteral: Optimizer.format))
+        try writer.metadata("format_version", "1")
+        try writer.metadata("weights", Message(hexadecimal: digest))
+        try writer.metadata("checksum", Message(hexadecimal: checksum))
+        try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(2))
+        for i in 0..<count {
+            let t = tensors[i]
+            let sections = t.sections(momenta: architecture.momenta, contents)
+            for j in 0..<sections.count {
+                guard let section = sections[j] else { continue }
+                try writer.tensor(t.nameBytes, suffix: section.suffix, .f32, section.shape)
+            }
+            try writer.tensor(t.nameBytes, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
+            try writer.tensor(t.nameBytes, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(3))
+        }
+    }
+
+    /// All data in the order of `describe`.
+    private func give<T: PieceTaker & ~Copyable>(_ contents: CheckpointContents, to taker: inout T) throws(LOptError) {
+        let numbers = try Allocation<Double>(3, options.allocator)
+        let counters = try Allocation<Int64>(3, options.allocator)
+        numbers.pointer[0] = learningRateScale
+        numbers.pointer[1] = weightDecay
+        try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<16]))
+        for i in 0..<count {
+            let t = tensors[i]
+            let sections = t.sections(momenta: architecture.momenta, contents)
+            for j in 0..<sections.count {
+                guard let section = sections[j] else { continue }
+                for piece in 0..<section.pieces { try taker.take(UnsafeRawBufferPointer(section.piece(piece))) }
+            }
+            counters.pointer[0] = t.steps
+            counters.pointer[1] = t.stepsSkipped
+            counters.pointer[2] = t.nonfinite
+            try taker.take(counters.bytes)
+            numbers.pointer[0] = t.options.learningRateScale
+            numbers.pointer[1] = t.options.weightDecayScale
+            numbers.pointer[2] = t.options.isFrozen ? 1 : 0
+            try taker.take(numbers.bytes)
+        }
+    }
+}
+
+extension Message {
+    /// Sixteen hexadecimal digits.
+    init(hexadecimal value: UInt64) {
+        self.init()
+        for digit in 0..<16 {
+            let nibble = UInt8(truncatingIfNeeded: value >> UInt64(60 - 4 * digit)) & 15
+            append(byte: nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10)
+        }
+    }
+}

@@ -1,0 +1,109 @@
+import CLOptShims
+
+/// What a checkpoint holds beside the state.
+public struct CheckpointContents: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// The parameters, so that one file is a consistent whole.
+    public static let parameters = CheckpointContents(rawValue: 1)
+}
+
+/// An array of a tensor as a checkpoint holds it: `planes` pieces of `pieceBytes`, `stride` bytes apart in memory and side
+/// by side in the file.
+struct CheckpointSection {
+    let suffix: StaticString
+    let shape: SafeTensors.Shape
+    let pieces: Int
+    let pieceBytes: Int
+    let stride: Int
+    let memory: UnsafeMutableRawPointer?
+
+    func piece(_ index: Int) -> UnsafeMutableRawBufferPointer {
+        guard let memory, pieceBytes > 0 else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        return UnsafeMutableRawBufferPointer(start: memory + index * stride, count: pieceBytes)
+    }
+}
+
+/// The arrays of one tensor, in the order of the file.
+struct CheckpointSections {
+    private(set) var count = 0
+    private var sections: [5 of CheckpointSection?] = [nil, nil, nil, nil, nil]
+
+    mutating func append(_ section: CheckpointSection) {
+        sections[count] = section
+        count += 1
+    }
+
+    subscript(index: Int) -> CheckpointSection? { sections[index] }
+}
+
+/// Takes the data of a checkpoint piece by piece, in the order of the file.
+protocol PieceTaker: ~Copyable {
+    mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError)
+}
+
+extension Digest: PieceTaker {
+    mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError) { update(bytes) }
+}
+
+extension SafeTensorsWriter: PieceTaker {
+    mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError) { try data(bytes) }
+}
+
+extension Tensor {
+    /// I64: steps, steps skipped, elements that were not finite.
+    static let stepSuffix: StaticString = "/step"
+    /// F64: learning-rate scale, weight decay scale, frozen.
+    static let optionsSuffix: StaticString = "/options"
+
+    /// Shape and names are those of update-rule terms: row lacks the axis of the largest extent, column that of the second
+    /// largest; the axis of the decays comes first.
+    func sections(momenta: Int, _ contents: CheckpointContents) -> CheckpointSections {
+        let count = geometry.count
+        var result = CheckpointSections()
+        if contents.contains(.parameters) {
+            result.append(section("/parameter", whole, 1, count, 0, view.parameter))
+        }
+        result.append(section("/momentum", stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.momentum))
+        result.append(section("/second_moment", whole, 1, count, 0, view.second_moment))
+        guard geometry.isFactored else {
+            result.append(
+                section("/diagonal", stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.diagonal))
+            return result
+        }
+        let (d1, d0) = axes
+        let lead = (geometry.leadCount, view.lead), trail = (geometry.trailCount, view.trail)
+        let row = geometry.leadIsRow ? lead : trail, column = geometry.leadIsRow ? trail : lead
+        result.append(section("/row", stacked(momenta, d0), momenta, row.0, row.0, row.1))
+        result.append(section("/column", stacked(momenta, d1), momenta, column.0, column.0, column.1))
+        return result
+    }
+
+    private func section(
+        _ suffix: StaticString, _ shape: SafeTensors.Shape, _ pieces: Int, _ count: Int, _ stride: Int,
+        _ memory: UnsafeMutablePointer<Float>?
+    ) -> CheckpointSection {
+        CheckpointSection(
+            suffix: suffix, shape: shape, pieces: pieces, pieceBytes: 4 * count, stride: 4 * stride,
+            memory: UnsafeMutableRawPointer(memory))
+    }
+
+    private var whole: SafeTensors.Shape {
+        var result = SafeTensors.Shape()
+        for axis in 0..<rank { result.append(Int(shape[axis])) }
+        return result
+    }
+
+    private func stacked(_ momenta: Int, _ left: Int?) -> SafeTensors.Shape {
+        var result = SafeTensors.Shape(momenta)
+        for axis in 0..<rank where axis != left { result.append(Int(shape[axis])) }
+        return result
+    }
+
+    private var axes: (d1: Int, d0: Int) {
+        withUnsafeBytes(of: shape) { bytes in
+            factoredAxes(shape: UnsafeBufferPointer(rebasing: bytes.bindMemory(to: Int64.self)[..<rank])) ?? (0, 0)
+        }
+    }
+}

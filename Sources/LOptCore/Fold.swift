@@ -1,0 +1,124 @@
+import CLOptShims
+
+/// Sums over a whole tensor, from those of its chunks in their order.
+struct TensorSums {
+    let count: Double
+    private let sums: UnsafePointer<Double>
+
+    /// Adds the chunks up into the first; once a step.
+    init(adding t: Tensor) {
+        let width = Int(LOPT_SUMS_B)
+        for chunk in 1..<max(t.geometry.chunks, 1) {
+            for slot in 0..<width { t.sumsB[slot] += t.sumsB[chunk * width + slot] }
+        }
+        self.init(t)
+    }
+
+    /// The sums as they were added up before.
+    init(_ t: Tensor) {
+        count = Double(t.geometry.count)
+        sums = UnsafePointer(t.sumsB)
+    }
+
+    func mean(_ slot: Int) -> Double { sums[slot] / count }
+    func mean(_ k: Int, _ slot: Int) -> Double {
+        sums[Int(LOPT_SUM_MOMENTA) + k * Int(LOPT_SUMS_PER_MOMENTUM) + slot] / count
+    }
+    func sum(_ slot: Int) -> Double { sums[slot] }
+}
+
+extension Rule {
+    /// Between sweeps B and C: folds the second-moment normalisers into the rows of w0 and the step features into the bias,
+    /// for tensor `t` (update-rule.md section 4). f64 until the last rounding.
+    func foldFirstLayer(_ t: Tensor, _ sums: TensorSums, _ steps: StepFeatures) {
+        let momenta = architecture.momenta
+        writeBias(t, steps)
+        let f = FirstLayer(rule: self, t: t)
+        f.element(0, feature: 0, sums.mean(Int(LOPT_SUM_G2)))
+        f.element(1, feature: 1, sums.mean(Int(LOPT_SUM_P2)))
+        f.element(2, feature: 2 + momenta, sums.mean(Int(LOPT_SUM_V2)))
+        f.element(3, feature: 3 + 2 * momenta, sums.mean(Int(LOPT_SUM_RSQRT_V2)))
+        let perMomentum = t.geometry.isFactored ? 4 : 6
+        for k in 0..<momenta {
+            let row = 4 + perMomentum * k
+            f.element(row, feature: 2 + k, sums.mean(k, Int(LOPT_SUM_M2)))
+            f.element(row + 1, feature: 3 + momenta + k, sums.mean(k, Int(LOPT_SUM_M_RSQRT_V2)))
+            f.element(row + 2, feature: 4 + 2 * momenta + k, sums.mean(k, Int(LOPT_SUM_FACTORED_G2)))
+            f.element(row + 3, feature: 4 + 7 * momenta + k, sums.mean(k, Int(LOPT_SUM_FACTORED_M2)))
+            let rows = 4 + 3 * momenta + k, columns = rows + momenta
+            if t.geometry.isFactored {
+                let lead = t.geometry.leadIsRow ? rows : columns, trail = t.geometry.leadIsRow ? columns : rows
+                f.line(t.view.lead_weights, 2 * k, feature: lead, t.means[4 * k])
+                f.line(t.view.lead_weights, 2 * k + 1, feature: lead + 2 * momenta, t.means[4 * k + 1])
+                f.line(t.view.trail_weights, 2 * k, feature: trail, t.means[4 * k + 2])
+                f.line(t.view.trail_weights, 2 * k + 1, feature: trail + 2 * momenta, t.means[4 * k + 3])
+            } else {
+                // Rank < 2: row and column features are the same number, so their weights add up.
+                f.element(row + 4, features: rows, columns, sums.mean(k, Int(LOPT_SUM_DIAGONAL2)))
+                f.element(
+                    row + 5, features: rows + 2 * momenta, columns + 2 * momenta,
+                    sums.mean(k, Int(LOPT_SUM_RSQRT_DIAGONAL2)))
+            }
+        }
+    }
+
+    private func writeBias(_ t: Tensor, _ features: StepFeatures) {
+        let a = architecture
+        let bias = UnsafeMutablePointer(mutating: t.view.bias)
+        for j in 0..<a.hiddenSize {
+            var sum = Double(theta[a.biasOffset(0) + j])
+            for s in 0..<Architecture.timescales.count {
+                sum += Double(theta[a.weightOffset(0) + (a.features + s) * a.hiddenSize + j]) * features.values[s]
+            }
+            bias?[j] = Float(sum)
+        }
+    }
+}
+
+/// tanh(t / s - 1) for the eleven timescales s.
+struct StepFeatures {
+    let values: [11 of Double]
+
+    init(step: Int64) {
+        var values = [11 of Double](repeating: 0)
+        for i in 0..<values.count { values[i] = ScalarMath.tanh(Double(step) / Architecture.timescales[i] - 1) }
+        self.values = values
+    }
+}
+
+/// Writes rows of the folded first layer.
+private struct FirstLayer {
+    let rule: Rule
+    let t: Tensor
+
+    private static func scale(_ meanSquare: Double) -> Double { 1 / (1e-5 + meanSquare).squareRoot() }
+
+    func element(_ row: Int, feature: Int, _ meanSquare: Double) {
+        write(t.view.element_weights, row, feature, nil, FirstLayer.scale(meanSquare))
+    }
+
+    func element(_ row: Int, features first: Int, _ second: Int, _ meanSquare: Double) {
+        write(t.view.element_weights, row, first, second, FirstLayer.scale(meanSquare))
+    }
+
+    func line(_ weights: UnsafePointer<Float>?, _ row: Int, feature: Int, _ meanSquare: Double) {
+        write(weights, row, feature, nil, FirstLayer.scale(meanSquare))
+    }
+
+    private func write(_ weights: UnsafePointer<Float>?, _ row: Int, _ feature: Int, _ second: Int?, _ scale: Double) {
+        let a = rule.architecture
+        if Rule.usesBLAS(a) {
+            let scales = UnsafeMutablePointer(mutating: t.view.feature_scale)
+            scales?[feature] = Float(scale)
+            if let second { scales?[second] = Float(scale) }
+            return
+        }
+        let to = UnsafeMutablePointer(mutating: weights)
+        let w0 = rule.theta + a.weightOffset(0)
+        for j in 0..<a.hiddenSize {
+            var weight = Double(w0[feature * a.hiddenSize + j])
+            if let second { weight += Double(w0[second * a.hiddenSize + j]) }
+            to?[row * Int(rule.kernel.hidden) + j] = Float(weight * scale)
+        }
+    }
+}

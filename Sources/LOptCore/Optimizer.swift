@@ -1,0 +1,238 @@
+import CLOptShims
+
+/// What a step does about gradients that are not finite.
+public enum NonfinitePolicy: Int32, Sendable {
+    case skipStep = 0
+    case skipTensor = 1
+    case error = 2
+}
+
+/// Instruction sets, in order; the raw values are those of `lopt_isa`.
+public enum InstructionSet: Int32, Sendable, Comparable {
+    case baseline = 1
+    case avx2 = 2
+    case avx512 = 3
+
+    public static func < (a: InstructionSet, b: InstructionSet) -> Bool { a.rawValue < b.rawValue }
+
+    /// The widest that this processor has.
+    public static var available: InstructionSet { InstructionSet(rawValue: lopt_system_isa()) ?? .baseline }
+}
+
+public struct OptimizerOptions {
+    /// 0: one per processor this process may use.
+    public var threads = 0
+    public var maximumISA = InstructionSet.avx512
+    public var nonfinite = NonfinitePolicy.skipStep
+    public var learningRateScale = 1.0
+    public var weightDecay = 0.0
+    /// For weights that know their horizon; there are none yet.
+    public var totalSteps: Int64 = 0
+    public var allocator = Allocator.system
+    /// The caller's own threads.
+    public var parallelFor: (@convention(c) (
+        UnsafeMutableRawPointer?, Int32, (@convention(c) (UnsafeMutableRawPointer?, Int32) -> Void)?,
+        UnsafeMutableRawPointer?
+    ) -> Void)?
+    public var parallelContext: UnsafeMutableRawPointer?
+
+    public static let mostThreads = 256
+
+    public init() {}
+}
+
+/// A trained learned optimizer at work: the rule, the tensors and their state.
+///
+/// Owns all its memory, which comes from one `Allocator` that may fail; a call that throws has changed nothing. One thread
+/// at a time.
+public struct Optimizer: ~Copyable {
+    public let options: OptimizerOptions
+    /// Of the weights; a checkpoint of others is refused.
+    public let digest: UInt64
+    public let isa: InstructionSet
+    public internal(set) var learningRateScale: Double
+    public internal(set) var weightDecay: Double
+    let rule: Rule
+    let kernels: lopt_kernels
+    var pool: ThreadPool
+    let scratch: UnsafeMutablePointer<Float>
+    let scratchStride: Int
+    var tensors: UnsafeMutablePointer<Tensor>
+    /// For the phases of a step: as many as there are tensors.
+    var starts: UnsafeMutablePointer<Int>
+    var capacity: Int
+    public internal(set) var count = 0
+    /// Elements of all tensors.
+    public private(set) var parameters = 0
+
+    /// Elements from which threads are worth waking: about 0.1 ms of work.
+    static let leastParallelElements = 2 * Geometry.chunkElements / 3
+
+    public init(_ weights: borrowing Weights, _ options: OptimizerOptions) throws(LOptError) {
+        try Optimizer.validate(options)
+        let allocator = options.allocator
+        let isa = min(options.maximumISA, InstructionSet.available, try Optimizer.environmentISA())
+        var workers = options.threads
+        if workers == 0 { workers = min(Int(lopt_system_processors()), OptimizerOptions.mostThreads) }
+        let rule = try Rule(weights.architecture, theta: weights.theta, allocator: allocator)
+        var kernels = lopt_kernels()
+        Optimizer.choose(isa, rule.kernel.path, &kernels)
+        var kernelRule = rule.kernel
+        let stride = (Int(kernels.scratch_floats(&kernelRule)) + 31) / 16 * 16
+        let capacity = 16
+        var scratch: UnsafeMutablePointer<Float>?
+        var tensors: UnsafeMutablePointer<Tensor>?
+        var starts: UnsafeMutablePointer<Int>?
+        do {
+            let floats = try allocator.allocateZeroed(Float.self, workers * stride)
+            scratch = floats
+            let table = try allocator.allocate(Tensor.self, capacity)
+            tensors = table
+            let numbers = try allocator.allocate(Int.self, capacity)
+            starts = numbers
+            pool = try ThreadPool(
+                workers: workers, parallelFor: options.parallelFor, parallelContext: options.parallelContext,
+                allocator: allocator)
+            (self.scratch, self.tensors, self.starts) = (floats, table, numbers)
+        } catch {
+            allocator.deallocate(scratch, workers * stride)
+            allocator.deallocate(tensors, capacity)
+            allocator.deallocate(starts, capacity)
+            rule.free(allocator)
+            throw error
+        }
+        self.options = options
+        self.isa = isa
+        self.rule = rule
+        self.kernels = kernels
+        self.capacity = capacity
+        scratchStride = stride
+        digest = weights.digest
+        learningRateScale = options.learningRateScale
+        weightDecay = options.weightDecay
+    }
+
+    deinit {
+        let allocator = options.allocator
+        for i in 0..<count { tensors[i].free(allocator) }
+        allocator.deallocate(tensors, capacity)
+        allocator.deallocate(starts, capacity)
+        allocator.deallocate(scratch, pool.workers * scratchStride)
+        rule.free(allocator)
+    }
+
+    private static func validate(_ options: OptimizerOptions) throws(LOptError) {
+        guard options.threads >= 0 && options.threads <= OptimizerOptions.mostThreads else {
+            throw LOptError(.invalidArgument, "threads is \(options.threads); allowed are 0 (all processors) to 256")
+        }
+        try checkScale(options.learningRateScale, "lr_scale")
+        guard options.weightDecay >= 0 && options.weightDecay <= 1 else {
+            throw LOptError(.invalidArgument, "weight_decay is \(options.weightDecay); allowed are 0 to 1")
+        }
+        guard options.totalSteps >= 0 else {
+            throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")
+        }
+    }
+
+    static func checkScale(_ value: Double, _ name: StaticString) throws(LOptError) {
+        guard value >= 0 && value <= 1e30 else {
+            throw LOptError(.invalidArgument, "\(name) is \(value); allowed are 0 and finite numbers above (to 1e30)")
+        }
+    }
+
+    /// The cap that the environment variable LOPT_MAX_ISA sets.
+    private static func environmentISA() throws(LOptError) -> InstructionSet {
+        guard let value = lopt_system_getenv("LOPT_MAX_ISA"), value[0] != 0 else { return .avx512 }
+        func isEqual(_ name: StaticString) -> Bool {
+            lopt_system_length(value, 32) == name.utf8CodeUnitCount
+                && lopt_system_compare(value, name.utf8Start, name.utf8CodeUnitCount) == 0
+        }
+        if isEqual("baseline") { return .baseline }
+        if isEqual("avx2") { return .avx2 }
+        if isEqual("avx512") { return .avx512 }
+        throw LOptError(
+            .invalidArgument, "environment variable LOPT_MAX_ISA is '\(value)'; allowed are baseline, avx2, avx512")
+    }
+
+    private static func choose(_ isa: InstructionSet, _ path: Int32, _ kernels: inout lopt_kernels) {
+        #if arch(x86_64)
+        switch isa {
+        case .baseline: lopt_kernels_baseline(&kernels, path)
+        case .avx2: lopt_kernels_avx2(&kernels, path)
+        case .avx512: lopt_kernels_avx512(&kernels, path)
+        }
+        #else
+        lopt_kernels_baseline(&kernels, path)
+        #endif
+    }
+
+    // MARK: Tensors
+
+    /// Adds a tensor, t = 0, and returns its index. `parameter` and `gradient` hold as many f32 numbers as the shape says,
+    /// row-major, at any alignment; they may be nil if that is none.
+    public mutating func addTensor(
+        name: UnsafeRawBufferPointer, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?,
+        shape: UnsafeBufferPointer<Int64>
+    ) throws(LOptError) -> Int {
+        try checkName(name)
+        let elements = try Geometry.elements(shape)
+        try checkMemory(parameter, gradient, elements, except: nil)
+        guard count < Int(Int32.max) else { throw LOptError(.invalidArgument, "there are 2^31 - 1 tensors already") }
+        try makeRoom()
+        let tensor = try Tensor(
+            name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
+            features: rule.architecture.features, allocator: options.allocator)
+        (tensors + count).initialize(to: tensor)
+        count += 1
+        parameters += elements
+        if parameters >= Optimizer.leastParallelElements { _ = pool.start() }
+        return count - 1
+    }
+
+    private mutating func makeRoom() throws(LOptError) {
+        guard count == capacity else { return }
+        let allocator = options.allocator
+        let larger = try allocator.allocate(Tensor.self, 2 * capacity)
+        let largerStarts: UnsafeMutablePointer<Int>
+        do {
+            largerStarts = try allocator.allocate(Int.self, 2 * capacity)
+        } catch {
+            allocator.deallocate(larger, 2 * capacity)
+            throw error
+        }
+        for i in 0..<count { (larger + i).initialize(to: tensors[i]) }
+        allocator.deallocate(tensors, capacity)
+        allocator.deallocate(starts, capacity)
+        tensors = larger
+        starts = largerStarts
+        capacity *= 2
+    }
+
+    /// Gives a tensor other memory.
+    public mutating func bind(
+        _ index: Int, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?
+    ) throws(LOptError) {
+        try checkIndex(index)
+        try checkMemory(parameter, gradient, tensors[index].geometry.count, except: index)
+        tensors[index].view.parameter = parameter
+        tensors[index].view.gradient = gradient
+    }
+
+    public mutating func setTensorOptions(_ index: Int, _ options: TensorOptions) throws(LOptError) {
+        try checkIndex(index)
+        try Optimizer.checkScale(options.learningRateScale, "lr_scale")
+        try Optimizer.checkScale(options.weightDecayScale, "weight_decay_scale")
+        tensors[index].options = options
+    }
+
+    public mutating func setLearningRateScale(_ value: Double) throws(LOptError) {
+        try Optimizer.checkScale(value, "lr_scale")
+        learningRateScale = value
+    }
+
+    func checkIndex(_ index: Int) throws(LOptError) {
+        guard index >= 0 && index < count else {
+            throw LOptError(.invalidArgument, "tensor index is \(index); there are \(count) tensors")
+        }
+    }
+}

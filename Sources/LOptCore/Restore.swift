@@ -1,0 +1,184 @@
+import CLOptShims
+
+/// Restoring checkpoints. Everything is looked at before anything is changed: the table of contents against the tensors
+/// that are there, then the checksum; copying into memory of the right sizes cannot fail any more.
+extension Optimizer {
+    /// Reads a checkpoint from a file. Throws `.io`, `.noMemory`, `.checkpoint` if it is damaged and `.mismatch`, naming the
+    /// first difference, if it is of something else.
+    public mutating func restore(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
+        let file = try InputFile(path: path)
+        // Not to read gigabytes of something else into memory.
+        let expected = try checkpointSize(.parameters)
+        guard file.size <= 2 * expected + 65_536 else {
+            throw LOptError(
+                .mismatch, "'\(path)' has \(file.size) bytes; a checkpoint of these tensors has \(expected) at most")
+        }
+        let memory = try FileContents(of: file, allocator: options.allocator)
+        try read(memory.bytes, contents)
+    }
+
+    /// Reads a checkpoint from memory.
+    public mutating func read(_ bytes: UnsafeRawBufferPointer, _ contents: CheckpointContents) throws(LOptError) {
+        var reader = try CheckpointReader(bytes, options.allocator)
+        try checkMetadata(reader.table)
+        try visit(&reader, contents, changing: false)
+        try checkNames(reader.table)
+        try reader.checkChecksum()
+        try visit(&reader, contents, changing: true)
+    }
+
+    private func checkMetadata(_ table: borrowing SafeTensors) throws(LOptError) {
+        guard let format = table.metadata("format"), format.hasBytes(of: "lopt-checkpoint") else {
+            throw LOptError(.checkpoint, "metadata 'format' is not 'lopt-checkpoint': this is no checkpoint of lopt")
+        }
+        guard let version = table.metadata("format_version"), version.hasBytes(of: "1") else {
+            throw LOptError(.checkpoint, "metadata 'format_version' is not '1', the only one this library knows")
+        }
+        guard let weights = table.metadata("weights") else {
+            throw LOptError(.checkpoint, "metadata 'weights' is missing")
+        }
+        let own = Message(hexadecimal: digest)
+        var isSame = false
+        try own.withBytes { bytes throws(LOptError) in isSame = weights.hasBytes(of: bytes) }
+        guard isSame else {
+            throw LOptError(.mismatch, "the checkpoint is of weights with digest \(weights), this optimizer has \(own)")
+        }
+    }
+
+    /// Goes through all that the checkpoint must hold, in the order in which it was written; checks it, or copies it.
+    private mutating func visit(
+        _ reader: inout CheckpointReader, _ contents: CheckpointContents, changing: Bool
+    ) throws(LOptError) {
+        let none = UnsafeRawBufferPointer(start: nil, count: 0)
+        let numbers = try Allocation<Double>(3, options.allocator)
+        let counters = try Allocation<Int64>(3, options.allocator)
+        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2)
+        try Optimizer.checkRestored(numbers.pointer[0], "lr_scale")
+        try Optimizer.checkRestored(numbers.pointer[1], "weight_decay")
+        if changing { (learningRateScale, weightDecay) = (numbers.pointer[0], numbers.pointer[1]) }
+        for i in 0..<count {
+            let t = tensors[i]
+            let sections = t.sections(momenta: architecture.momenta, contents)
+            for j in 0..<sections.count {
+                guard let section = sections[j] else { continue }
+                try reader.take(t.nameBytes, section, changing: changing)
+            }
+            try reader.take(t.nameBytes, Tensor.stepSuffix, .i64, into: counters.pointer, 3)
+            guard counters.pointer[0] >= 0, counters.pointer[1] >= 0, counters.pointer[2] >= 0 else {
+                throw LOptError(.checkpoint, "'\(t.nameBytes)/step' has a negative number")
+            }
+            try reader.take(t.nameBytes, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3)
+            try Optimizer.checkRestored(numbers.pointer[0], "lr_scale of a tensor")
+            try Optimizer.checkRestored(numbers.pointer[1], "weight_decay_scale of a tensor")
+            if changing {
+                tensors[i].steps = counters.pointer[0]
+                tensors[i].stepsSkipped = counters.pointer[1]
+                tensors[i].nonfinite = counters.pointer[2]
+                tensors[i].options.learningRateScale = numbers.pointer[0]
+                tensors[i].options.weightDecayScale = numbers.pointer[1]
+                tensors[i].options.isFrozen = numbers.pointer[2] != 0
+            }
+        }
+    }
+
+    /// Every tensor here was found in the checkpoint; now the other way round.
+    private func checkNames(_ table: borrowing SafeTensors) throws(LOptError) {
+        let suffix: StaticString = "/momentum"
+        for i in 0..<table.count {
+            let name = table[i].name
+            let length = name.count - suffix.utf8CodeUnitCount
+            guard length > 0, UnsafeRawBufferPointer(rebasing: name[length...]).hasBytes(of: suffix) else { continue }
+            let tensor = UnsafeRawBufferPointer(rebasing: name[..<length])
+            var isHere = false
+            for j in 0..<count where tensors[j].nameBytes.hasBytes(of: tensor) {
+                isHere = true
+                break
+            }
+            guard isHere else { throw LOptError(.mismatch, "the checkpoint has a tensor '\(tensor)', this optimizer has not") }
+        }
+    }
+
+    private static func checkRestored(_ value: Double, _ name: StaticString) throws(LOptError) {
+        do throws(LOptError) {
+            try checkScale(value, name)
+        } catch {
+            throw LOptError(.checkpoint, error.message)
+        }
+    }
+}
+
+/// Finds the arrays of a checkpoint by name, checks or copies them.
+private struct CheckpointReader: ~Copyable {
+    let table: SafeTensors
+    private let bytes: UnsafeRawBufferPointer
+    /// For the name of an array: that of a tensor and a suffix.
+    private let name: Allocation<UInt8>
+    /// Where the array after the last one found would be.
+    private var next = 0
+
+    init(_ bytes: UnsafeRawBufferPointer, _ allocator: Allocator) throws(LOptError) {
+        let name = try Allocation<UInt8>(Optimizer.longestName + 32, allocator)
+        table = try SafeTensors(bytes: bytes, status: .checkpoint, allocator: allocator)
+        self.name = name
+        self.bytes = bytes
+    }
+
+    func checkChecksum() throws(LOptError) {
+        guard let expected = table.metadata("checksum") else {
+            throw LOptError(.checkpoint, "metadata 'checksum' is missing")
+        }
+        var start = bytes.count
+        for i in 0..<table.count { start = min(start, table[i].data.lowerBound) }
+        var digest = Digest()
+        digest.update(UnsafeRawBufferPointer(rebasing: bytes[start...]))
+        let actual = Message(hexadecimal: digest.value)
+        var isSame = false
+        try actual.withBytes { bytes throws(LOptError) in isSame = expected.hasBytes(of: bytes) }
+        guard isSame else {
+            throw LOptError(.checkpoint, "the data have checksum \(actual), the metadata say \(expected): damaged")
+        }
+    }
+
+    /// The bytes of an array that must be there with this type and shape.
+    private mutating func find(
+        _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
+        _ shape: SafeTensors.Shape
+    ) throws(LOptError) -> UnsafeRawBufferPointer {
+        for i in 0..<tensor.count { name.pointer[i] = tensor[i] }
+        let count = tensor.count + suffix.utf8CodeUnitCount
+        for i in tensor.count..<count { name.pointer[i] = suffix.utf8Start[i - tensor.count] }
+        let wanted = UnsafeRawBufferPointer(start: name.pointer, count: count)
+        guard let index = table.index(of: wanted, near: next) else {
+            throw LOptError(.mismatch, "the checkpoint has no '\(wanted)'")
+        }
+        next = index + 1
+        let entry = table[index]
+        guard entry.type == type, entry.shape == shape else {
+            throw LOptError(
+                .mismatch,
+                "'\(wanted)' is \(type.name) \(shape.text) here, \(entry.type.name) \(entry.shape.text) in the checkpoint")
+        }
+        return UnsafeRawBufferPointer(rebasing: bytes[entry.data])
+    }
+
+    /// An array of the state.
+    mutating func take(
+        _ tensor: UnsafeRawBufferPointer, _ section: CheckpointSection, changing: Bool
+    ) throws(LOptError) {
+        let data = try find(tensor, section.suffix, .f32, section.shape)
+        guard changing, let source = data.baseAddress, section.pieceBytes > 0 else { return }
+        for i in 0..<section.pieces {
+            guard let target = section.piece(i).baseAddress else { return }
+            lopt_system_copy(target, source + i * section.pieceBytes, section.pieceBytes)
+        }
+    }
+
+    /// A few numbers.
+    mutating func take<T: BitwiseCopyable>(
+        _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
+        into numbers: UnsafeMutablePointer<T>, _ count: Int
+    ) throws(LOptError) {
+        let data = try find(tensor, suffix, type, SafeTensors.Shape(count))
+        if let source = data.baseAddress { lopt_system_copy(numbers, source, data.count) }
+    }
+}

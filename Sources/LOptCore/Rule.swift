@@ -1,0 +1,157 @@
+import CLOptShims
+#if !LOPT_NO_BLAS
+import COpenBLAS
+#endif
+
+/// The rule of an optimizer as the kernels want it: decays as rates, the layers after the first padded to whole vectors of
+/// units, and the meta-parameters themselves for the first layer, which is folded anew for every tensor and step.
+struct Rule {
+    var kernel = lopt_rule()
+    let architecture: Architecture
+    let plan: StepPlan
+    /// The meta-parameters, laid out by the architecture's offsets.
+    let theta: UnsafeMutablePointer<Float>
+    private let constants: UnsafeMutablePointer<Float>
+    private let constantCount: Int
+
+    /// Width from which matrix products go to OpenBLAS. `make bench` compares both on either side of it.
+    static let leastBLASWidth = 33
+
+    init(_ architecture: Architecture, theta source: UnsafePointer<Float>, allocator: Allocator) throws(LOptError) {
+        self.architecture = architecture
+        plan = StepPlan(architecture)
+        let a = architecture, momenta = a.momenta
+        let hidden = Rule.paddedWidth(a.hiddenSize)
+        let layers = (a.hiddenLayers - 1) * (hidden + 1) * hidden, heads = (hidden + 1) * Int(LOPT_HEADS)
+        let first = Rule.usesBLAS(a) ? a.features * hidden : 0
+        constantCount = 5 * momenta + layers + heads + first
+        theta = try allocator.allocate(Float.self, a.metaParameters)
+        do {
+            constants = try allocator.allocateZeroed(Float.self, constantCount)
+        } catch {
+            allocator.deallocate(theta, a.metaParameters)
+            throw error
+        }
+        for i in 0..<a.metaParameters { theta[i] = source[i] }
+
+        kernel.momenta = Int32(momenta)
+        kernel.hidden = Int32(hidden)
+        kernel.hidden_layers = Int32(a.hiddenLayers)
+        kernel.path = Rule.path(a)
+        let momentumBeta = constants, momentumRate = momentumBeta + momenta
+        let factoredBeta = momentumRate + momenta, factoredRate = factoredBeta + momenta
+        let direction = factoredRate + momenta
+        setDecays(momentumBeta, momentumRate, factoredBeta, factoredRate)
+        setDirection(direction)
+        let hiddenWeights = direction + momenta, headWeights = hiddenWeights + layers
+        let firstWeights = headWeights + heads
+        for layer in 1..<a.layers {
+            let isLast = layer == a.hiddenLayers
+            let to = isLast ? headWeights : hiddenWeights + (layer - 1) * (hidden + 1) * hidden
+            copyLayer(layer, to, rows: hidden, columns: isLast ? Int(LOPT_HEADS) : hidden)
+        }
+        if first > 0 {
+            for i in 0..<a.features {
+                for j in 0..<a.hiddenSize {
+                    firstWeights[i * hidden + j] = theta[a.weightOffset(0) + i * a.hiddenSize + j]
+                }
+            }
+        }
+        kernel.hidden_weights = UnsafePointer(hiddenWeights)
+        kernel.head_weights = UnsafePointer(headWeights)
+        kernel.first_weights = UnsafePointer(firstWeights)
+        kernel.normalize_blackbox = a.normalizeBlackbox ? 1 : 0
+        kernel.exp_mult_magnitude = Float(a.expMult[0])
+        kernel.exp_mult_nominal = Float(a.expMult[1])
+        kernel.exp_mult_regularization = Float(a.expMult[2])
+        kernel.gemm = Rule.gemm
+    }
+
+    func free(_ allocator: Allocator) {
+        allocator.deallocate(theta, architecture.metaParameters)
+        allocator.deallocate(constants, constantCount)
+    }
+
+    var memoryBytes: Int { 4 * (architecture.metaParameters + constantCount) }
+
+    static func paddedWidth(_ width: Int) -> Int { width <= 4 ? 4 : (width + 7) / 8 * 8 }
+
+    static func path(_ a: Architecture) -> Int32 {
+        if usesBLAS(a) { return Int32(LOPT_PATH_BLAS) }
+        switch paddedWidth(a.hiddenSize) {
+        case 4: return Int32(LOPT_PATH_WIDTH4)
+        case 8: return Int32(LOPT_PATH_WIDTH8)
+        case 16: return Int32(LOPT_PATH_WIDTH16)
+        case 32: return Int32(LOPT_PATH_WIDTH32)
+        default: return Int32(LOPT_PATH_ANY_WIDTH)
+        }
+    }
+
+    // MARK: Parts of init
+
+    /// beta = 1 - (1 - beta0) exp(10 theta); momenta are not clipped to [0, 1], the others are.
+    private mutating func setDecays(
+        _ momentumBeta: UnsafeMutablePointer<Float>, _ momentumRate: UnsafeMutablePointer<Float>,
+        _ factoredBeta: UnsafeMutablePointer<Float>, _ factoredRate: UnsafeMutablePointer<Float>
+    ) {
+        let a = architecture
+        for k in 0..<a.momenta {
+            let momentum = Rule.rate(a.initialMomentumDecays[k], theta[a.momentumDecaysOffset + k])
+            momentumRate[k] = Float(momentum)
+            momentumBeta[k] = Float(1 - momentum)
+            let factored = min(max(Rule.rate(a.initialAdafactorDecays[k], theta[a.adafactorDecaysOffset + k]), 0), 1)
+            factoredRate[k] = Float(factored)
+            factoredBeta[k] = Float(1 - factored)
+        }
+        let rms = min(max(Rule.rate(a.initialRMSDecay, theta[a.rmsDecayOffset]), 0), 1)
+        kernel.rms_rate = Float(rms)
+        kernel.rms_beta = Float(1 - rms)
+        kernel.momentum_beta = UnsafePointer(momentumBeta)
+        kernel.momentum_rate = UnsafePointer(momentumRate)
+        kernel.factored_beta = UnsafePointer(factoredBeta)
+        kernel.factored_rate = UnsafePointer(factoredRate)
+    }
+
+    private static func rate(_ initialDecay: Double, _ offset: Float) -> Double {
+        (1 - initialDecay) * ScalarMath.exp(10 * Double(offset))
+    }
+
+    private mutating func setDirection(_ weights: UnsafeMutablePointer<Float>) {
+        let momenta = architecture.momenta
+        switch architecture.nominalEstimator {
+        case .sgd: kernel.gradient_weight = 1
+        case .sgdm, .adam: weights[momenta - 1] = 1
+        case .aggMo, .adamAggMo: for k in 0..<momenta { weights[k] = Float(1 / Double(momenta)) }
+        }
+        switch architecture.nominalEstimator {
+        case .adam, .adamAggMo: kernel.direction_normalized = 1
+        case .sgd, .sgdm, .aggMo: kernel.direction_normalized = 0
+        }
+        kernel.direction_weights = UnsafePointer(weights)
+        kernel.nominal_epsilon = Float(architecture.nominalEpsilon)
+        kernel.nominal_epsilon_is_own = architecture.nominalEpsilon == 1e-6 ? 0 : 1
+    }
+
+    /// Weights and biases of a layer after the first, the units that pad it 0.
+    private func copyLayer(_ layer: Int, _ to: UnsafeMutablePointer<Float>, rows: Int, columns: Int) {
+        let fanIn = architecture.fanIn(layer), fanOut = architecture.fanOut(layer)
+        for j in 0..<fanOut {
+            for i in 0..<fanIn {
+                to[i * columns + j] = theta[architecture.weightOffset(layer) + i * fanOut + j]
+            }
+            to[rows * columns + j] = theta[architecture.biasOffset(layer) + j]
+        }
+    }
+
+    // MARK: OpenBLAS
+
+    #if LOPT_NO_BLAS
+    static func usesBLAS(_ a: Architecture) -> Bool { false }
+    private static let gemm: lopt_gemm? = nil
+    #else
+    static func usesBLAS(_ a: Architecture) -> Bool { a.hiddenSize >= leastBLASWidth }
+    private static let gemm: lopt_gemm? = { m, n, k, a, b, ldb, beta, c, ldc in
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1, a, m, b, ldb, beta, c, ldc)
+    }
+    #endif
+}

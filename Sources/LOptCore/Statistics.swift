@@ -1,0 +1,70 @@
+import CLOptShims
+
+/// What the last step did to a tensor, or to all of them; sizes are root mean squares over the elements.
+public struct Statistics: Sendable {
+    /// Steps taken; of several tensors the largest.
+    public var steps: Int64 = 0
+    public var stepsSkipped: Int64 = 0
+    /// Gradient elements seen that were not finite.
+    public var nonfinite: Int64 = 0
+    public var gradientRMS = 0.0
+    /// Of the change of the parameters, weight decay not counted.
+    public var updateRMS = 0.0
+    /// Before the step.
+    public var parameterRMS = 0.0
+    /// RMS(blackbox) / (RMS(blackbox) + RMS(nominal)); 0 before the first step.
+    public var blackboxShare = 0.0
+}
+
+extension Optimizer {
+    /// Of one tensor, or of all with nil.
+    public func statistics(_ index: Int?) throws(LOptError) -> Statistics {
+        if let index { try checkIndex(index) }
+        var result = Statistics()
+        var sums = StepSums()
+        var elements = 0
+        for i in index.map({ $0..<($0 + 1) }) ?? 0..<count {
+            result.steps = max(result.steps, tensors[i].steps)
+            result.stepsSkipped = max(result.stepsSkipped, tensors[i].stepsSkipped)
+            result.nonfinite += tensors[i].nonfinite
+            sums = sums + tensors[i].last
+            elements += tensors[i].geometry.count
+        }
+        guard elements > 0 else { return result }
+        func rms(_ sum: Double) -> Double { (max(sum, 0) / Double(elements)).squareRoot() }
+        result.gradientRMS = rms(sums.gradient)
+        result.parameterRMS = rms(sums.parameter)
+        result.updateRMS = rms(sums.blackbox + sums.nominal + 2 * sums.cross)
+        let both = rms(sums.blackbox) + rms(sums.nominal)
+        if both > 0 { result.blackboxShare = rms(sums.blackbox) / both }
+        return result
+    }
+
+    /// Threads a step may use, the calling one included.
+    public var threads: Int { pool.workers }
+
+    /// Bytes of accumulators.
+    public var stateBytes: Int {
+        var bytes = 0
+        for i in 0..<count { bytes += tensors[i].stateBytes(momenta: rule.architecture.momenta) }
+        return bytes
+    }
+
+    /// All bytes allocated.
+    public var memoryBytes: Int {
+        var bytes = rule.memoryBytes + 4 * threads * scratchStride + capacity * MemoryLayout<Tensor>.stride
+        for i in 0..<count { bytes += tensors[i].memoryBytes }
+        return bytes + capacity * MemoryLayout<Int>.stride
+    }
+
+    public var architecture: Architecture { rule.architecture }
+
+    /// How the network is evaluated: "fused" (a width of 4, 8, 16 or 32), "blas" or "general".
+    public var kernelName: StaticString {
+        switch Int(rule.kernel.path) {
+        case LOPT_PATH_BLAS: "blas"
+        case LOPT_PATH_ANY_WIDTH: "general"
+        default: "fused"
+        }
+    }
+}

@@ -1,0 +1,105 @@
+import CLOptShims
+
+/// What a step did.
+public enum StepOutcome: Sendable {
+    case done
+    /// Gradients of `tensors` tensors were not finite, the first of them `first`; they were skipped, or all were.
+    case skipped(first: Int, tensors: Int)
+}
+
+extension Optimizer {
+    /// One step of every tensor that is not frozen.
+    public mutating func step() throws(LOptError) -> StepOutcome {
+        guard count > 0 else { throw LOptError(.invalidArgument, "no tensor has been added") }
+        return try step(0..<count)
+    }
+
+    /// One step of one tensor.
+    public mutating func step(_ index: Int) throws(LOptError) -> StepOutcome {
+        try checkIndex(index)
+        return try step(index..<(index + 1))
+    }
+
+    private mutating func step(_ range: Range<Int>) throws(LOptError) -> StepOutcome {
+        let floatState = lopt_system_enter_float()
+        defer { lopt_system_restore_float(floatState) }
+        var elements = 0
+        for i in range { elements += tensors[i].geometry.count }
+        var work = Work(
+            tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
+            learningRateScale: learningRateScale, weightDecay: weightDecay,
+            isInline: elements < Optimizer.leastParallelElements, starts: starts)
+        work.run(.sweepA, range, on: pool)
+        let outcome = judge(range)
+        if case .skipped(let first, _) = outcome {
+            if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
+            if options.nonfinite == .skipStep { return outcome }
+        }
+        // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
+        var begin = range.lowerBound
+        while begin < range.upperBound {
+            var end = begin
+            elements = 0
+            while end < range.upperBound && (end == begin || elements < Work.batchElements) {
+                elements += tensors[end].geometry.count
+                end += 1
+            }
+            work.stepBatch(begin..<end, on: pool)
+            begin = end
+        }
+        return outcome
+    }
+
+    /// Looks at what sweep A found, before any state is written; counts and marks what is to be skipped.
+    private mutating func judge(_ range: Range<Int>) -> StepOutcome {
+        var first = -1, bad = 0
+        for i in range {
+            tensors[i].isSkipped = tensors[i].options.isFrozen
+            guard !tensors[i].isSkipped, !isFinite(tensors[i]) else { continue }
+            if first < 0 { first = i }
+            bad += 1
+            tensors[i].isSkipped = true
+        }
+        guard bad > 0 else { return .done }
+        if options.nonfinite != .error {
+            for i in range where !tensors[i].options.isFrozen {
+                if tensors[i].isSkipped { tensors[i].nonfinite += countNonfinite(tensors[i]) }
+                if tensors[i].isSkipped || options.nonfinite == .skipStep { tensors[i].stepsSkipped += 1 }
+            }
+        }
+        return .skipped(first: first, tensors: bad)
+    }
+
+    /// Bits of 2^50, the largest magnitude a gradient may have: its square and sums of squares fit f32.
+    static let largestGradientBits = Float(0x1p50).bitPattern
+
+    private func isFinite(_ t: Tensor) -> Bool {
+        for chunk in 0..<t.geometry.chunks where t.largest[chunk] > Int32(bitPattern: Optimizer.largestGradientBits) {
+            return false
+        }
+        return true
+    }
+
+    private func countNonfinite(_ t: Tensor) -> Int64 {
+        guard let gradient = t.view.gradient else { return 0 }
+        var count: Int64 = 0
+        for i in 0..<t.geometry.count {
+            let bits = lopt_load1(gradient + i).bitPattern & 0x7fff_ffff
+            if bits > Optimizer.largestGradientBits { count += 1 }
+        }
+        return count
+    }
+
+    /// Names the first element of the tensor's gradient that is not finite.
+    public func nonfiniteMessage(_ index: Int) -> Message {
+        let t = tensors[index]
+        guard let gradient = t.view.gradient else { return "" }
+        for i in 0..<t.geometry.count {
+            let value = lopt_load1(gradient + i)
+            if value.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits {
+                return "gradient of tensor '\(t.nameBytes)' has \(Double(value)) at element \(i); allowed is up to 2^50"
+            }
+        }
+        return "gradient of tensor '\(t.nameBytes)' is not finite"
+    }
+}

@@ -1,0 +1,169 @@
+import CLOptShims
+
+/// Runs the items of a phase on the optimizer's own threads, on the caller's parallel-for, or inline.
+///
+/// `run(count)` has one worker per thread draw items from a shared counter until none is left. Which worker gets which item
+/// does not matter for the result: every item writes memory of its own. Threads that wait spin briefly, since the next phase
+/// of a step is microseconds away, and then sleep.
+struct ThreadPool: ~Copyable {
+    /// (context, item, worker); workers are numbered from 0 so that each has scratch memory of its own.
+    typealias Body = @convention(c) (UnsafeMutableRawPointer, Int, Int) -> Void
+    typealias Task = @convention(c) (UnsafeMutableRawPointer?, Int32) -> Void
+    typealias ParallelFor =
+        @convention(c) (UnsafeMutableRawPointer?, Int32, Task?, UnsafeMutableRawPointer?) -> Void
+
+    /// What the threads share.
+    struct Shared {
+        var monitor = lopt_monitor()
+        /// Counts the phases; a change is the signal to start.
+        var generation: Int64 = 0
+        /// Threads that have not finished the phase.
+        var running: Int64 = 0
+        var nextItem: Int64 = 0
+        var count = 0
+        var body: Body?
+        var context: UnsafeMutableRawPointer?
+        var stops = false
+    }
+
+    struct Worker {
+        var thread = lopt_thread()
+        var shared: UnsafeMutablePointer<Shared>
+        var number: Int
+    }
+
+    /// Workers including the calling thread.
+    let workers: Int
+    private let allocator: Allocator
+    private let shared: UnsafeMutablePointer<Shared>
+    private let threads: UnsafeMutablePointer<Worker>
+    private var started = 0
+    private let parallelFor: ParallelFor?
+    private let parallelContext: UnsafeMutableRawPointer?
+
+    /// About 20 microseconds.
+    private static let spins = 1000
+
+    init(
+        workers: Int, parallelFor: ParallelFor?, parallelContext: UnsafeMutableRawPointer?, allocator: Allocator
+    ) throws(LOptError) {
+        let shared = try allocator.allocate(Shared.self, 1)
+        let threads: UnsafeMutablePointer<Worker>
+        do {
+            threads = try allocator.allocate(Worker.self, workers)
+        } catch {
+            allocator.deallocate(shared, 1)
+            throw error
+        }
+        shared.initialize(to: Shared())
+        guard lopt_monitor_init(&shared.pointee.monitor) == 0 else {
+            allocator.deallocate(threads, workers)
+            allocator.deallocate(shared, 1)
+            throw LOptError(.noMemory, "the system has no room for a mutex")
+        }
+        self.workers = workers
+        self.allocator = allocator
+        self.parallelFor = parallelFor
+        self.parallelContext = parallelContext
+        self.shared = shared
+        self.threads = threads
+    }
+
+    deinit {
+        if started > 0 {
+            lopt_monitor_lock(&shared.pointee.monitor)
+            shared.pointee.stops = true
+            lopt_atomic_add(&shared.pointee.generation, 1)
+            lopt_monitor_broadcast(&shared.pointee.monitor)
+            lopt_monitor_unlock(&shared.pointee.monitor)
+            for i in 0..<started { lopt_thread_join(threads[i].thread) }
+        }
+        lopt_monitor_destroy(&shared.pointee.monitor)
+        allocator.deallocate(threads, workers)
+        allocator.deallocate(shared, 1)
+    }
+
+    /// Starts the threads, unless there are none to start. Returns false if the system gave fewer than wanted.
+    mutating func start() -> Bool {
+        guard parallelFor == nil else { return true }
+        while started < workers - 1 {
+            threads[started] = Worker(shared: shared, number: started + 1)
+            if lopt_thread_start(&threads[started].thread, ThreadPool.threadBody, threads + started) != 0 { return false }
+            started += 1
+        }
+        return true
+    }
+
+    /// Calls body(context, i, worker) for i in 0 ..< count and returns when all are done.
+    func run(_ count: Int, inline: Bool, _ context: UnsafeMutableRawPointer, _ body: @escaping Body) {
+        let isAlone = parallelFor == nil ? started == 0 : workers == 1
+        if inline || count <= 1 || isAlone {
+            for i in 0..<count { body(context, i, 0) }
+            return
+        }
+        shared.pointee.count = count
+        shared.pointee.body = body
+        shared.pointee.context = context
+        lopt_atomic_store(&shared.pointee.nextItem, 0)
+        if let parallelFor {
+            parallelFor(
+                parallelContext, Int32(min(workers, count)),
+                { shared, worker in
+                    guard let shared else { return }
+                    ThreadPool.drawItems(shared.assumingMemoryBound(to: Shared.self), Int(worker))
+                }, shared)
+            return
+        }
+        lopt_atomic_store(&shared.pointee.running, Int64(started))
+        lopt_monitor_lock(&shared.pointee.monitor)
+        lopt_atomic_add(&shared.pointee.generation, 1)
+        lopt_monitor_broadcast(&shared.pointee.monitor)
+        lopt_monitor_unlock(&shared.pointee.monitor)
+        ThreadPool.drawItems(shared, 0)
+        ThreadPool.wait(shared) { shared in lopt_atomic_load(&shared.pointee.running) == 0 }
+    }
+
+    private static func drawItems(_ shared: UnsafeMutablePointer<Shared>, _ worker: Int) {
+        guard let body = shared.pointee.body, let context = shared.pointee.context else { return }
+        let floatState = lopt_system_enter_float()
+        let count = Int64(shared.pointee.count)
+        while true {
+            let item = lopt_atomic_add(&shared.pointee.nextItem, 1)
+            if item >= count { break }
+            body(context, Int(item), worker)
+        }
+        lopt_system_restore_float(floatState)
+    }
+
+    /// Spins for a while, then sleeps, until the condition holds.
+    @inline(__always)
+    private static func wait(
+        _ shared: UnsafeMutablePointer<Shared>, until holds: (UnsafeMutablePointer<Shared>) -> Bool
+    ) {
+        for _ in 0..<spins {
+            if holds(shared) { return }
+            lopt_system_pause()
+        }
+        lopt_monitor_lock(&shared.pointee.monitor)
+        while !holds(shared) { lopt_monitor_wait(&shared.pointee.monitor) }
+        lopt_monitor_unlock(&shared.pointee.monitor)
+    }
+
+    private static let threadBody: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { argument in
+        guard let worker = argument?.assumingMemoryBound(to: Worker.self) else { return nil }
+        let shared = worker.pointee.shared
+        let number = worker.pointee.number
+        var seen: Int64 = 0
+        while true {
+            wait(shared) { shared in lopt_atomic_load(&shared.pointee.generation) != seen }
+            if shared.pointee.stops { return nil }
+            seen += 1
+            drawItems(shared, number)
+            if lopt_atomic_add(&shared.pointee.running, -1) == 1 {
+                lopt_monitor_lock(&shared.pointee.monitor)
+                lopt_monitor_broadcast(&shared.pointee.monitor)
+                lopt_monitor_unlock(&shared.pointee.monitor)
+            }
+        }
+    }
+}

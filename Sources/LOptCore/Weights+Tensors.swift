@@ -1,0 +1,100 @@
+import CLOptShims
+
+/// One tensor of a weights file and where its values lie among the meta-parameters.
+struct WeightsTensor {
+    let name: Message
+    let shape: SafeTensors.Shape
+    let offset: Int
+}
+
+extension Architecture {
+    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_scale, w0, ...
+    var tensorCount: Int { 3 + 2 * layers + (tensorScale ? 1 : 0) }
+
+    /// `index` must be in 0 ..< `tensorCount`.
+    func tensor(_ index: Int) -> WeightsTensor {
+        let scales = tensorScale ? 1 : 0
+        switch index - layers {
+        case ..<(-layers + 1):
+            return WeightsTensor(
+                name: "adafactor_decays", shape: SafeTensors.Shape(momenta), offset: adafactorDecaysOffset)
+        case ..<1:
+            let layer = index - 1
+            return WeightsTensor(
+                name: "b\(layer)", shape: SafeTensors.Shape(fanOut(layer)), offset: biasOffset(layer))
+        case 1:
+            return WeightsTensor(
+                name: "momentum_decays", shape: SafeTensors.Shape(momenta), offset: momentumDecaysOffset)
+        case 2:
+            return WeightsTensor(name: "rms_decays", shape: SafeTensors.Shape(1), offset: rmsDecayOffset)
+        case 3 where tensorScale:
+            return WeightsTensor(
+                name: "tensor_scale", shape: SafeTensors.Shape(tensorScales), offset: tensorScaleOffset)
+        default:
+            let layer = index - layers - 3 - scales
+            return WeightsTensor(
+                name: "w\(layer)", shape: SafeTensors.Shape(fanIn(layer), fanOut(layer)), offset: weightOffset(layer))
+        }
+    }
+
+    /// The file must have the tensors of this architecture and no others.
+    func checkTensors(of file: borrowing SafeTensors) throws(LOptError) {
+        for i in 0..<tensorCount {
+            let tensor = tensor(i)
+            let entry = file[try tensor.find(in: file)]
+            guard entry.type == .f32, entry.shape == tensor.shape else {
+                throw LOptError(
+                    .weights,
+                    """
+                    tensor '\(tensor.name)' is \(entry.type.name) \(entry.shape.text); the architecture in the metadata \
+                    needs F32 \(tensor.shape.text)
+                    """)
+            }
+        }
+        if file.count > tensorCount { try refuseOthers(in: file) }
+    }
+
+    /// Copies every tensor to its place in `theta`.
+    func readTensors(
+        of file: borrowing SafeTensors, _ bytes: UnsafeRawBufferPointer, into theta: UnsafeMutablePointer<Float>
+    ) throws(LOptError) {
+        for i in 0..<tensorCount {
+            let tensor = tensor(i)
+            let data = UnsafeRawBufferPointer(rebasing: bytes[file[try tensor.find(in: file)].data])
+            lopt_system_copy(theta + tensor.offset, data.baseAddress, data.count)
+            try tensor.checkFinite(theta)
+        }
+    }
+
+    private func refuseOthers(in file: borrowing SafeTensors) throws(LOptError) {
+        for i in 0..<file.count {
+            var isKnown = false
+            for j in 0..<tensorCount where !isKnown { isKnown = tensor(j).isNamed(file[i].name) }
+            guard isKnown else {
+                throw LOptError(
+                    .weights, "tensor '\(file[i].name)' is none of kind \(kind.name) with \(hiddenLayers) hidden layers")
+            }
+        }
+    }
+}
+
+extension WeightsTensor {
+    func isNamed(_ text: UnsafeRawBufferPointer) -> Bool {
+        name.withCString { text.hasBytes(of: UnsafeRawBufferPointer(start: $0, count: name.count)) }
+    }
+
+    func find(in file: borrowing SafeTensors) throws(LOptError) -> Int {
+        let index = name.withCString { [count = name.count] text in
+            file.index(of: UnsafeRawBufferPointer(start: text, count: count))
+        }
+        guard let index else { throw LOptError(.weights, "there is no tensor '\(name)'") }
+        return index
+    }
+
+    func checkFinite(_ theta: UnsafePointer<Float>) throws(LOptError) {
+        for i in 0..<(shape.elements ?? 0) where !theta[offset + i].isFinite {
+            throw LOptError(
+                .weights, "tensor '\(name)', element \(i) is \(Double(theta[offset + i])); finite numbers are needed")
+        }
+    }
+}

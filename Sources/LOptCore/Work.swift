@@ -1,0 +1,205 @@
+import CLOptShims
+
+/// The phases of a step over a range of tensors. Each is cut into items that any worker may take; a phase begins when the
+/// one before has ended, because a sweep needs the sums of the sweep before it over the whole tensor.
+enum Phase {
+    /// Sums of g^2, and whether all gradients are finite. Writes no state.
+    case sweepA
+    /// A small tensor: all the rest, while it is in cache. A large one: its factors. One item each.
+    case prepare
+    /// The rest is for large tensors, chunk by chunk but for `fold` and `means`.
+    case sweepB
+    case fold
+    case sweepC
+    /// The means of the heads, for the pass after sweep C.
+    case means
+    case secondSweepC
+    case sweepD
+    case record
+}
+
+/// All that the items of a phase look at.
+struct Work {
+    let tensors: UnsafeMutablePointer<Tensor>
+    let rule: Rule
+    let kernels: lopt_kernels
+    let scratch: UnsafeMutablePointer<Float>
+    let scratchStride: Int
+    let learningRateScale: Double
+    let weightDecay: Double
+    let isInline: Bool
+    /// The number of the first item of each tensor of the range.
+    let starts: UnsafeMutablePointer<Int>
+    var range = 0..<0
+    var phase = Phase.sweepA
+
+    static let batchElements = 8 * Geometry.chunkElements
+
+    private func items(_ t: UnsafePointer<Tensor>) -> Int {
+        if phase == .sweepA { return t.pointee.options.isFrozen ? 0 : t.pointee.geometry.chunks }
+        if t.pointee.isSkipped { return 0 }
+        if phase == .prepare { return 1 }
+        if t.pointee.isSmall { return 0 }
+        switch phase {
+        case .sweepB, .sweepC, .secondSweepC: return t.pointee.geometry.chunks
+        case .sweepD: return t.pointee.geometry.flatChunks
+        default: return 1
+        }
+    }
+
+    mutating func run(_ phase: Phase, _ range: Range<Int>, on pool: borrowing ThreadPool) {
+        self.phase = phase
+        self.range = range
+        var total = 0
+        for i in range {
+            starts[i - range.lowerBound] = total
+            total += items(tensors + i)
+        }
+        guard total > 0 else { return }
+        let isInline = self.isInline
+        withUnsafeMutablePointer(to: &self) { work in
+            pool.run(total, inline: isInline, work) { context, item, worker in
+                context.assumingMemoryBound(to: Work.self).pointee.runItem(item, worker)
+            }
+        }
+    }
+
+    private func runItem(_ item: Int, _ worker: Int) {
+        // The last tensor that starts at or before the item; those without items start where the next does.
+        var low = 0, high = range.count
+        while high - low > 1 {
+            let middle = (low + high) / 2
+            if starts[middle] <= item { low = middle } else { high = middle }
+        }
+        let t = tensors + range.lowerBound + low
+        run(phase, t, item - starts[low], scratch + worker * scratchStride)
+    }
+
+    private func run(_ phase: Phase, _ t: UnsafeMutablePointer<Tensor>, _ chunk: Int, _ scratch: UnsafeMutablePointer<Float>) {
+        switch phase {
+        case .sweepA: sweepA(t, chunk, scratch)
+        case .prepare: prepare(t, scratch)
+        case .sweepB: sweepB(t, chunk, scratch)
+        case .fold: fold(t)
+        case .sweepC, .secondSweepC: sweepC(t, chunk, scratch)
+        case .means: takeMeans(t)
+        case .sweepD: sweepD(t, chunk, scratch)
+        case .record: record(t)
+        }
+    }
+
+    /// The phases after sweep A.
+    mutating func stepBatch(_ range: Range<Int>, on pool: borrowing ThreadPool) {
+        run(.prepare, range, on: pool)
+        run(.sweepB, range, on: pool)
+        run(.fold, range, on: pool)
+        if rule.plan.usesNetwork { run(.sweepC, range, on: pool) }
+        if rule.plan.usesMeans { run(.means, range, on: pool) }
+        if rule.plan.passes == .meansThenNetwork { run(.secondSweepC, range, on: pool) }
+        if rule.plan.usesSweepD { run(.sweepD, range, on: pool) }
+        run(.record, range, on: pool)
+    }
+
+    private func prepare(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
+        if t.pointee.geometry.isFactored {
+            var kernelRule = rule.kernel
+            kernels.update_factors(&kernelRule, &t.pointee.view, t.pointee.means)
+        }
+        guard t.pointee.isSmall else { return }
+        if t.pointee.geometry.count > 0 {
+            sweepB(t, 0, scratch)
+            fold(t)
+            if rule.plan.usesNetwork { sweepC(t, 0, scratch) }
+            if rule.plan.usesMeans { takeMeans(t) }
+            if rule.plan.passes == .meansThenNetwork { sweepC(t, 0, scratch) }
+            if rule.plan.usesSweepD { sweepD(t, 0, scratch) }
+        }
+        record(t)
+    }
+
+    private func sweepA(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+        var chunk = t.pointee.geometry.chunk(index)
+        if t.pointee.geometry.isFactored {
+            t.pointee.largest[index] = kernels.sweep_a(&t.pointee.view, &chunk, scratch)
+        } else if let gradient = t.pointee.view.gradient {
+            t.pointee.largest[index] = kernels.largest_magnitude(
+                gradient + Int(chunk.column0), chunk.column1 - chunk.column0)
+        }
+    }
+
+    private func sweepB(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+        var chunk = t.pointee.geometry.chunk(index)
+        var kernelRule = rule.kernel
+        let sums = t.pointee.sumsB + index * Int(LOPT_SUMS_B)
+        for slot in 0..<Int(LOPT_SUMS_B) { sums[slot] = 0 }
+        kernels.sweep_b(&kernelRule, &t.pointee.view, &chunk, sums, scratch)
+    }
+
+    private func fold(_ t: UnsafeMutablePointer<Tensor>) {
+        let sums = TensorSums(adding: t.pointee)
+        if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, StepFeatures(step: t.pointee.steps)) }
+        t.pointee.apply = rule.firstApply(t.pointee, sums, scales(t.pointee))
+    }
+
+    private func scales(_ t: Tensor) -> StepScales {
+        let learningRate = learningRateScale * t.options.learningRateScale
+        return StepScales(
+            learningRate: learningRate, decay: learningRate * weightDecay * t.options.weightDecayScale)
+    }
+
+    private func sweepC(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+        var chunk = t.pointee.geometry.chunk(index)
+        var kernelRule = rule.kernel
+        let sums = t.pointee.sumsC + index * Int(LOPT_SUMS_C)
+        for slot in 0..<Int(LOPT_SUMS_C) { sums[slot] = 0 }
+        kernels.sweep_c(&kernelRule, &t.pointee.view, &t.pointee.apply, &chunk, sums, scratch)
+    }
+
+    private func takeMeans(_ t: UnsafeMutablePointer<Tensor>) {
+        let sums = Work.total(t.pointee.sumsC, t.pointee.geometry.chunks), count = Double(t.pointee.geometry.count)
+        let second = rule.secondApply(
+            t.pointee, TensorSums(t.pointee), scales(t.pointee),
+            magnitude: sums[Int(LOPT_SUM_MAGNITUDE)] / count, nominal: sums[Int(LOPT_SUM_NOMINAL)] / count,
+            regularization: sums[Int(LOPT_SUM_REGULARIZATION)] / count)
+        t.pointee.apply = second
+        t.pointee.last.blackbox = sums[Int(LOPT_SUM_U2)]
+        // Sweep C saw the direction without its scale.
+        t.pointee.last.cross = sums[Int(LOPT_SUM_UW)] * Double(second.nominal_scale)
+    }
+
+    private func sweepD(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+        let begin = index * Geometry.chunkElements
+        let end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
+        var kernelRule = rule.kernel
+        let sums = t.pointee.sumsD + index * Int(LOPT_SUMS_C)
+        for slot in 0..<Int(LOPT_SUMS_C) { sums[slot] = 0 }
+        kernels.sweep_d(&kernelRule, &t.pointee.view, &t.pointee.apply, Int64(begin), Int64(end), sums, scratch)
+    }
+
+    /// The end of a tensor's step: counts it and keeps the sums that `statistics` reports.
+    private func record(_ t: UnsafeMutablePointer<Tensor>) {
+        t.pointee.steps += 1
+        guard t.pointee.geometry.count > 0 else { return }
+        let b = TensorSums(t.pointee)
+        t.pointee.last.gradient = b.sum(Int(LOPT_SUM_G2))
+        t.pointee.last.parameter = b.sum(Int(LOPT_SUM_P2))
+        switch rule.plan.passes {
+        case .network, .meansThenNetwork:
+            let sums = Work.total(t.pointee.sumsC, t.pointee.geometry.chunks)
+            t.pointee.last.blackbox = sums[Int(LOPT_SUM_U2)]
+            t.pointee.last.cross = sums[Int(LOPT_SUM_UW)]
+            t.pointee.last.nominal = sums[Int(LOPT_SUM_W2)]
+        case .simple, .meansThenSimple, .networkThenNominal:
+            let sums = Work.total(t.pointee.sumsD, t.pointee.geometry.flatChunks)
+            t.pointee.last.nominal = sums[Int(LOPT_SUM_W2)]
+        }
+    }
+
+    private static func total(_ sums: UnsafePointer<Double>, _ chunks: Int) -> [6 of Double] {
+        var total = [6 of Double](repeating: 0)
+        for chunk in 0..<chunks {
+            for slot in 0..<Int(LOPT_SUMS_C) { total[slot] += sums[chunk * Int(LOPT_SUMS_C) + slot] }
+        }
+        return total
+    }
+}

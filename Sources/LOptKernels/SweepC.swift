@@ -1,0 +1,141 @@
+import CLOptShims
+
+/// Sweep C: features, network and step of a chunk, as `apply` says.
+@inline(__always)
+func sweepC<N: Network>(
+    _ network: N.Type, _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ chunk: lopt_chunk,
+    _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
+) {
+    let scratch = Scratch(memory, rule)
+    let network = N(rule, t, scratch)
+    var sums = Sums(lane: scratch.sums, slots: LOPT_SUMS_C, total: total)
+    if t.factored != 0 {
+        forEachTile(rule, t, chunk, scratch, N.channels) { tile in
+            step(network, rule, t, apply, tile, sums)
+            sums.added((tile.count + lanes - 1) / lanes)
+        }
+    } else {
+        // No rows, no columns: channels that are never read.
+        let none = Axis(channels: scratch.lead, stride: 0, start: 0, period: 1)
+        var offset = Int(chunk.column0)
+        while offset < Int(chunk.column1) {
+            let count = min(LOPT_TILE, Int(chunk.column1) - offset)
+            step(network, rule, t, apply, Tile(offset: offset, count: count, lead: none, trail: none), sums)
+            sums.added((count + lanes - 1) / lanes)
+            offset += count
+        }
+    }
+    sums.flush()
+}
+
+@inline(__always)
+private func step<N: Network>(
+    _ network: N, _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ tile: Tile, _ sums: Sums
+) {
+    network.begin(tile)
+    var lead = Phase(tile.lead), trail = Phase(tile.trail)
+    forEachVectorOnce(tile.count) { i, n in
+        let at = tile.offset + i
+        // Our own arrays may be read past their end; what lies there goes no further than the unused lanes.
+        let v = lopt_load(t.second_moment + at)
+        let e = Element(
+            g: load(t.gradient + at, n), p: load(t.parameter + at, n), v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
+            momentum: t.momentum + at, diagonal: t.factored != 0 ? Floats(t.momentum) : Floats(t.diagonal + at), lanes: n)
+        let leads = tile.lead.channels + lead.offset, trails = tile.trail.channels + trail.offset
+        if apply.nominal_head_only != 0 {
+            let n = network.nominalHead(e, i, leads, tile.lead.stride, trails, tile.trail.stride)
+            let slot = LOPT_SUM_NOMINAL
+            sums[slot] = sums[slot] + masked(n, e.lanes)
+        } else {
+            let heads = network.heads(e, i, leads, tile.lead.stride, trails, tile.trail.stride)
+            finish(rule, t, apply, e, heads, at, sums)
+        }
+        lead.advance()
+        trail.advance()
+    }
+}
+
+/// p <- keep p - u - w for 16 elements.
+@inline(__always)
+private func finish(
+    _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ e: Element, _ heads: Heads, _ at: Int, _ sums: Sums
+) {
+    if apply.sum_heads != 0 {
+        add(heads.magnitude, e.lanes, sums, LOPT_SUM_MAGNITUDE)
+        add(heads.nominal, e.lanes, sums, LOPT_SUM_NOMINAL)
+        add(heads.regularization, e.lanes, sums, LOPT_SUM_REGULARIZATION)
+    }
+    var u = lopt_splat(0)
+    if apply.blackbox != 0 {
+        let magnitude = apply.blackbox_aggregated != 0 ? lopt_splat(apply.blackbox_magnitude) : heads.magnitude
+        u = heads.direction * exp(magnitude * lopt_splat(rule.exp_mult_magnitude)) * lopt_splat(apply.blackbox_scale)
+        if rule.normalize_blackbox != 0 { u *= e.rs }
+        add(u * u, e.lanes, sums, LOPT_SUM_U2)
+    }
+    var w = lopt_splat(0)
+    if apply.direction != 0 {
+        w = direction(rule, t, e) * lopt_splat(apply.nominal_scale)
+        if apply.nominal_per_element != 0 {
+            let n = heads.nominal + lopt_splat(apply.nominal_offset)
+            w *= exp(n * lopt_splat(rule.exp_mult_nominal))
+        }
+        add(u * w, e.lanes, sums, LOPT_SUM_UW)
+        add(w * w, e.lanes, sums, LOPT_SUM_W2)
+    }
+    guard apply.write != 0 else { return }
+    var keep = lopt_splat(apply.decay_keep)
+    if apply.decay_per_element != 0 {
+        let r = exp(heads.regularization * lopt_splat(rule.exp_mult_regularization))
+        keep = keep - lopt_splat(apply.decay_scale) * r
+    }
+    let p = e.p * keep - u
+    store(t.parameter + at, apply.nominal != 0 ? p - w : p, e.lanes)
+}
+
+@inline(__always)
+private func add(_ x: Vector, _ count: Int, _ sums: Sums, _ slot: Int) {
+    sums[slot] = sums[slot] + masked(x, count)
+}
+
+/// G of the nominal term.
+@inline(__always)
+func direction(_ rule: lopt_rule, _ t: lopt_tensor_view, _ e: Element) -> Vector {
+    var sum = e.g * lopt_splat(rule.gradient_weight)
+    for k in 0..<Int(rule.momenta) {
+        let m = lopt_load(e.momentum + k * Int(t.plane_stride))
+        sum = lopt_fma(m, lopt_splat(rule.direction_weights[k]), sum)
+    }
+    guard rule.direction_normalized != 0 else { return sum }
+    if rule.nominal_epsilon_is_own != 0 { return sum * lopt_rsqrt(e.v + lopt_splat(rule.nominal_epsilon)) }
+    return sum * e.rs
+}
+
+/// Sweep D: the part of the step that waited for the mean of a head over the tensor, p <- keep p - w.
+func sweepD(
+    _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ begin: Int, _ end: Int,
+    _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
+) {
+    var sums = Sums(lane: Scratch(memory, rule).sums, slots: LOPT_SUMS_C, total: total)
+    let keep = lopt_splat(apply.decay_keep), scale = lopt_splat(apply.nominal_scale)
+    let slot = LOPT_SUM_W2
+    var offset = begin
+    while offset < end {
+        let count = min(LOPT_TILE, end - offset)
+        var squares = sums[slot]
+        forEachVector(count) { i, n in
+            let at = offset + i
+            let v = lopt_load(t.second_moment + at), p = load(t.parameter + at, n)
+            // The features' reciprocal root is computed here only if the direction uses it.
+            let e = Element(
+                g: load(t.gradient + at, n), p: p, v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
+                momentum: t.momentum + at, diagonal: Floats(t.momentum), lanes: n)
+            let w = direction(rule, t, e) * scale
+            squares += masked(w * w, n)
+            store(t.parameter + at, p * keep - w, n)
+        }
+        sums[slot] = squares
+        sums.added((count + lanes - 1) / lanes)
+        offset += count
+    }
+    sums.flush()
+}

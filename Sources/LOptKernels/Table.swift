@@ -1,0 +1,54 @@
+import CLOptShims
+
+// The one door of this module. It is compiled once for each instruction set, under a name of its own.
+
+#if LOPT_AVX512
+@_cdecl("lopt_kernels_avx512")
+public func kernelsAVX512(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) { fill(kernels, path) }
+#elseif LOPT_AVX2
+@_cdecl("lopt_kernels_avx2")
+public func kernelsAVX2(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) { fill(kernels, path) }
+#else
+@_cdecl("lopt_kernels_baseline")
+public func kernelsBaseline(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) { fill(kernels, path) }
+#endif
+
+private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) {
+    kernels.pointee = lopt_kernels(
+        scratch_floats: { rule in Int64(Scratch.floats(rule!.pointee)) },
+        largest_magnitude: { gradient, count in largestMagnitude(gradient!, Int(count)) },
+        sweep_a: { t, chunk, scratch in sweepA(t!.pointee, chunk!.pointee, scratch!) },
+        update_factors: { rule, t, means in updateFactors(rule!.pointee, t!.pointee, means!) },
+        sweep_b: { rule, t, chunk, sums, scratch in
+            sweepB(rule!.pointee, t!.pointee, chunk!.pointee, sums!, scratch!)
+        },
+        sweep_c: sweepC(path),
+        sweep_d: { rule, t, apply, begin, end, sums, scratch in
+            sweepD(rule!.pointee, t!.pointee, apply!.pointee, Int(begin), Int(end), sums!, scratch!)
+        })
+}
+
+private typealias SweepC = @convention(c) (
+    UnsafePointer<lopt_rule>?, UnsafePointer<lopt_tensor_view>?, UnsafePointer<lopt_apply>?,
+    UnsafePointer<lopt_chunk>?, UnsafeMutablePointer<Double>?, UnsafeMutablePointer<Float>?
+) -> Void
+
+/// The kernel for a path. Baseline x86-64, where speed is lost anyway, has no code of its own for widths 8, 16 and 32.
+private func sweepC(_ path: Int32) -> SweepC {
+    switch Int(path) {
+    case LOPT_PATH_WIDTH4:
+        { r, t, a, c, s, m in sweepC(Width4.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+    #if !LOPT_BASELINE || arch(arm64)
+    case LOPT_PATH_WIDTH8:
+        { r, t, a, c, s, m in sweepC(Blocked<Eight>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+    case LOPT_PATH_WIDTH16:
+        { r, t, a, c, s, m in sweepC(Blocked<Sixteen>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+    case LOPT_PATH_WIDTH32:
+        { r, t, a, c, s, m in sweepC(Blocked<ThirtyTwo>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+    #endif
+    case LOPT_PATH_BLAS:
+        { r, t, a, c, s, m in sweepC(MatrixProducts.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+    default:
+        { r, t, a, c, s, m in sweepC(Blocked<AnyWidth>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+    }
+}

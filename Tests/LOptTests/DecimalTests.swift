@@ -1,0 +1,114 @@
+import Testing
+
+@testable import LOptCore
+
+/// Decimal numbers to doubles and back, against those of the standard library, which round correctly.
+@Suite struct DecimalTests {
+    private func parse(_ text: String) -> Double? {
+        Array(text.utf8).withUnsafeBytes { DecimalScanner.number($0) }
+    }
+
+    private func list(_ text: String) -> [Double]? {
+        Array(text.utf8).withUnsafeBytes { text in
+            DecimalScanner.list(text).map { list in (0..<list.count).map { list.values[$0] } }
+        }
+    }
+
+    private func format(_ value: Double) -> String {
+        var message: Message = ""
+        message.append(decimal: value)
+        return message.withCString { String(cString: $0) }
+    }
+
+    @Test(arguments: [
+        "0", "-0", "0.0", "0e5", "1", "-1", "0.9", "0.99", "0.999", "1e-12", "1E+2", "1.5e+3", "123456789", "0.0002",
+        "1e22", "1e23", "9007199254740993", "9007199254740992.5", "9007199254740995", "0.1", "0.3", "2.2250738585072011e-308",
+        "2.2250738585072014e-308", "4.9e-324", "2.4703282292062327e-324", "2.4703282292062328e-324", "1e-400",
+        "0e-99999999999",
+        "1.7976931348623157e308", "1.7976931348623158e308", "1.797693134862315808e308", "8.98846567431158e307",
+        "0.000000000000000000000000000000000000000000000000000000000001", "1e-99999999999999999999",
+        "123456789012345678",
+    ])
+    func numbersAreRoundedToTheNearest(text: String) throws {
+        let expected = try #require(Double(text))
+        #expect(parse(text)?.bitPattern == expected.bitPattern, "\(String(describing: parse(text))) for \(text)")
+    }
+
+    @Test func numbersTooLargeAreInfinite() {
+        let long = "1" + String(repeating: "0", count: 400)
+        for text in ["1e309", "1.7976931348623159e308", "-1e400", "1e99999999999999999999", long] {
+            #expect(parse(text)?.isInfinite == true)
+        }
+    }
+
+    /// Up to 19 digits are rounded exactly, more to within one unit in the last place.
+    @Test func randomNumbersAreRoundedToTheNearest() throws {
+        var noise = Noise(state: 7)
+        for _ in 0..<5000 {
+            let digits = String(String(noise.next()).prefix(Int.random(in: 1...19, using: &noise)))
+            let text = "\(digits)e\(Int.random(in: -345...300, using: &noise))"
+            let expected = try #require(Double(text))
+            #expect(parse(text)?.bitPattern == expected.bitPattern, "\(text)")
+        }
+        for _ in 0..<500 {
+            let text = "0.\(noise.next())\(noise.next())\(noise.next())e\(Int.random(in: -300...300, using: &noise))"
+            let (value, expected) = (try #require(parse(text)), try #require(Double(text)))
+            #expect(abs(value - expected) <= expected.ulp, "\(text)")
+        }
+    }
+
+    @Test(arguments: [
+        "", " 1", "1 ", "+1", "-", ".5", "5.", "01", "-01", "00", "1e", "1e+", "1e-", "1.e5", "1,5", "0x10", "inf", "nan",
+        "NaN", "Infinity", "1_000", "1e5.5", "--1", "1.2.3", "1f", "\0", "1\0", "٣", "[1]", "true", "1e 5",
+    ])
+    func otherTextIsNoNumber(text: String) {
+        #expect(parse(text) == nil)
+    }
+
+    @Test func listsAreParsed() {
+        #expect(list("[0.9, 0.99, 0.999]") == [0.9, 0.99, 0.999])
+        #expect(list("[]") == [])
+        #expect(list("[ ]") == [])
+        #expect(list(" [1,2 ,  3]") == [1, 2, 3])
+        #expect(list("[1,2,3,4,5,6,7,8]") == [1, 2, 3, 4, 5, 6, 7, 8])
+    }
+
+    @Test(arguments: [
+        "", "1", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,2]]", "[1,2] x", "[[1]]", "[\"1\"]", "[true]", "[nan]",
+        "[01]",
+        "[1,2,3,4,5,6,7,8,9]", "{1}", "(1, 2)",
+    ])
+    func otherTextIsNoList(text: String) {
+        #expect(list(text) == nil)
+    }
+
+    @Test func numbersAreWrittenAsOneWould() {
+        let numbers: [(Double, String)] = [
+            (0, "0.0"), (-0.0, "-0.0"), (1, "1.0"), (-1, "-1.0"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"), (0.001, "0.001"),
+            (0.0002, "0.0002"), (1e-4, "0.0001"), (1e-5, "1e-5"), (1e-12, "1e-12"), (1.5e-7, "1.5e-7"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (100, "100.0"), (123.456, "123.456"), (1e15, "1000000000000000.0"), (1e16, "1e16"), (1e300, "1e300"),
+            (.leastNonzeroMagnitude, "5e-324"), (.greatestFiniteMagnitude, "1.7976931348623157e308"), (1.0 / 3, "0.3333333333333333"),
+            (Double(Float(0.1)), "0.10000000149011612"), (.leastNormalMagnitude, "2.2250738585072014e-308"),
+            (1.0.nextDown, "0.9999999999999999"), (1.0.nextUp, "1.0000000000000002"), (0x1p53, "9007199254740992.0"),
+        ]
+        for (number, text) in numbers { #expect(format(number) == text) }
+    }
+
+    @Test func everyDoubleReadsBack() throws {
+        var noise = Noise(state: 11)
+        var tried = 0
+        while tried < 1000 {
+            let value = Double(bitPattern: noise.next())
+            guard value.isFinite else { continue }
+            tried += 1
+            let text = format(value)
+            #expect(Double(text)?.bitPattern == value.bitPattern, "\(value): \(text)")
+            #expect(parse(text)?.bitPattern == value.bitPattern, "\(value): \(text)")
+        }
+        for exponent in stride(from: -1074, through: 1023, by: 9) {
+            let power = Double(sign: .plus, exponent: exponent, significand: 1)
+            for value in [power, power.nextDown] { #expect(parse(format(value))?.bitPattern == value.bitPattern) }
+        }
+    }
+}

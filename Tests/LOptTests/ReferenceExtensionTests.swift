@@ -1,0 +1,146 @@
+import Testing
+
+@testable import LOptCore
+
+/// The extensions beyond the authors' rule, against values computed by hand.
+@Suite struct ReferenceExtensionTests {
+    /// STAR whose network is all zeros, K = 2: without extensions the step is 0.5 * G.
+    private static func architecture(_ estimator: Architecture.NominalEstimator) -> Architecture {
+        var architecture = Architecture()
+        architecture.momenta = 2
+        architecture.initialMomentumDecays = [0.5, 0.75, 0, 0, 0, 0, 0, 0]
+        architecture.initialRMSDecay = 0.75
+        architecture.nominalStepsize = 0.5
+        architecture.nominalController = true
+        architecture.nominalEstimator = estimator
+        architecture.expMult = [1, 2, 3]
+        return architecture
+    }
+
+    private static func zeros(_ architecture: Architecture) -> [Double] {
+        Array(repeating: 0, count: architecture.metaParameters)
+    }
+
+    // MARK: - tensor_scale
+
+    /// phi for K = 2 at the first step: p = (3, -4), g = (1, -1), m1 = g / 2, m2 = g / 4, v = 1 / 4.
+    private static let phi: [Double] = [
+        Double.log(12.5.squareRoot() + 1e-3) + 2,
+        Double.log(0.5 / (1 + 1e-12) + 1e-3) + 1.5,
+        Double.log(0.25 / (1 + 1e-12) + 1e-3) + 1.5,
+        Double.log(0.5 / 0.250001.squareRoot() + 1e-3) + 1,
+        Double.log(0.25 / 0.250001.squareRoot() + 1e-3) + 1,
+        Double.log(2.0) / 5 - 1,
+    ]
+
+    @Test(arguments: [[2], [1, 2]])
+    func everyTensorScaleHasItsWeight(shape: [Int]) {
+        var architecture = Self.architecture(.sgd)
+        architecture.tensorScale = true
+        #expect(architecture.tensorScales == 7)
+        let phi = Self.phi + [shape.count < 2 ? 1 : 0]
+        for i in phi.indices {
+            var theta = Self.zeros(architecture)
+            theta[architecture.tensorScaleOffset + i] = 0.75
+            let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+            var state = optimizer.makeState(shape: shape)
+            var p: [Double] = [3, -4]
+            optimizer.step(parameters: &p, gradient: [1, -1], state: &state)
+            let step = 0.5 * Double.exp(0.75 * phi[i] * 2)
+            #expect(abs(p[0] - (3 - step)) < 1e-12 * step, "phi \(i): \(p[0]) in place of \(3 - step)")
+            #expect(abs(p[1] - (-4 + step)) < 1e-12 * step, "phi \(i): \(p[1]) in place of \(-4 + step)")
+        }
+    }
+
+    /// After g = (1, -1) and then (-1, 1): m1 = (0.5 - 1) / 2 g, m2 = (0.75 - 1) / 4 g. The parameters seen are those
+    /// before the second step.
+    @Test func tensorScalesSeeUpdatedMomentaAndParametersBeforeTheStep() {
+        var architecture = Self.architecture(.sgd)
+        architecture.tensorScale = true
+        var theta = Self.zeros(architecture)
+        let weights = [0.5, 0.25, -0.125, 0, 0, 0, 0]
+        theta.replaceSubrange(architecture.tensorScaleOffset..., with: weights)
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+        var state = optimizer.makeState(shape: [2])
+        var p: [Double] = [3, -4]
+        optimizer.step(parameters: &p, gradient: [1, -1], state: &state)
+        let before = p
+        optimizer.step(parameters: &p, gradient: [-1, 1], state: &state)
+        let rms = ((before[0] * before[0] + before[1] * before[1]) / 2).squareRoot()
+        let n = 0.5 * (Double.log(rms + 1e-3) + 2) + 0.25 * (Double.log(0.25 / (1 + 1e-12) + 1e-3) + 1.5)
+            - 0.125 * (Double.log(0.0625 / (1 + 1e-12) + 1e-3) + 1.5)
+        let step = 0.5 * Double.exp(2 * n)
+        #expect(abs(p[0] - (before[0] + step)) < 1e-12 * step)
+        #expect(abs(p[1] - (before[1] - step)) < 1e-12 * step)
+    }
+
+    /// n = 1 without the controller, and the tensor scales add to it all the same.
+    @Test func tensorScalesAddToANominalMagnitudeThatIsNotControlled() {
+        var architecture = Self.architecture(.sgd)
+        architecture.tensorScale = true
+        architecture.nominalController = false
+        var theta = Self.zeros(architecture)
+        theta[architecture.tensorScaleOffset + 6] = 0.25
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+        var state = optimizer.makeState(shape: [1])
+        var p: [Double] = [3]
+        optimizer.step(parameters: &p, gradient: [1], state: &state)
+        #expect(abs(p[0] - (3 - 0.5 * Double.exp(2 * 1.25))) < 1e-12)
+    }
+
+    @Test func tensorScalesOfWeightZeroChangeNothing() {
+        let plain = Self.architecture(.adamAggMo)
+        var scaled = plain
+        scaled.tensorScale = true
+        let theta = noise(plain.metaParameters, seed: 1).map { 0.1 * $0 }
+        let optimizers = [
+            ReferenceOptimizer(architecture: plain, theta: theta),
+            ReferenceOptimizer(architecture: scaled, theta: theta + Array(repeating: 0, count: scaled.tensorScales)),
+        ]
+        let results = optimizers.map { optimizer in
+            var state = optimizer.makeState(shape: [2, 3])
+            var p = noise(6, seed: 2)
+            for step in 0..<3 { optimizer.step(parameters: &p, gradient: noise(6, seed: 3 + UInt64(step)), state: &state) }
+            return p
+        }
+        #expect(results[0] == results[1])
+    }
+
+    // MARK: - nominal_epsilon
+
+    /// With g = 1e-5: v = 2.5e-11, so that the authors' 1e-6 makes the step 160 times smaller than 1e-12 does.
+    @Test(arguments: [1e-6, 1e-12])
+    func nominalEpsilonIsUnderTheRootOfTheNominalDirection(epsilon: Double) {
+        for (estimator, momentum) in [(Architecture.NominalEstimator.adam, 0.25), (.adamAggMo, 0.375)] {
+            var architecture = Self.architecture(estimator)
+            architecture.nominalEpsilon = epsilon
+            let optimizer = ReferenceOptimizer(architecture: architecture, theta: Self.zeros(architecture))
+            var state = optimizer.makeState(shape: [2])
+            var p: [Double] = [0, 0]
+            optimizer.step(parameters: &p, gradient: [1e-5, 0], state: &state)
+            let step = 0.5 * momentum * 1e-5 / (2.5e-11 + epsilon).squareRoot()
+            #expect(abs(p[0] + step) < 1e-12 * step, "\(p[0]) in place of \(-step)")
+            #expect(p[1] == 0)
+        }
+    }
+
+    /// The blackbox's own normaliser and the features keep the authors' 1e-6.
+    @Test func nominalEpsilonLeavesTheRestAlone() {
+        var architecture = Self.architecture(.sgd)
+        architecture.normalizeBlackbox = true
+        architecture.stepMult = 1
+        architecture.expMult = [0, 0, 0]
+        architecture.nominalStepsize = 0
+        let theta = noise(architecture.metaParameters, seed: 1).map { 0.1 * $0 }
+        let results = [1e-6, 1e-12].map { epsilon in
+            architecture.nominalEpsilon = epsilon
+            let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+            var state = optimizer.makeState(shape: [2])
+            var p: [Double] = [3, -4]
+            optimizer.step(parameters: &p, gradient: [1e-5, 2e-5], state: &state)
+            return p
+        }
+        #expect(results[0] == results[1])
+        #expect(results[0] != [3, -4])
+    }
+}

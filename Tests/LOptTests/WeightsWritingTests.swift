@@ -1,0 +1,193 @@
+import Foundation
+import Testing
+
+@testable import LOptCore
+
+/// Weights that are written read back as the same weights; what computes the same has the same digest.
+@Suite struct WeightsWritingTests {
+    private let directory: TemporaryDirectory
+
+    init() throws { directory = try TemporaryDirectory() }
+
+    private func write(
+        _ weights: borrowing Weights, _ notes: [(String, String)] = [], allocator: Allocator = .system
+    ) throws(LOptError) {
+        let copies = notes.map { Weights.Note(strdup($0.0), strdup($0.1)) }
+        defer {
+            for note in copies {
+                free(UnsafeMutablePointer(mutating: note.key))
+                free(UnsafeMutablePointer(mutating: note.value))
+            }
+        }
+        let memory = UnsafeMutableBufferPointer<Weights.Note>.allocate(capacity: copies.count)
+        defer { memory.deallocate() }
+        _ = memory.initialize(from: copies)
+        try weights.write(path: directory.path("w"), notes: UnsafeBufferPointer(memory), allocator: allocator)
+    }
+
+    @Test func shippedWeightsReadBack() throws {
+        for name in ["star", "star-authors-rule"] {
+            let old = try Weights(path: repository.appendingPathComponent("weights/\(name).safetensors").path, allocator: .system)
+            try write(old, [("seed", "7 \"quoted\" é\n")])
+            let new = try Weights(path: directory.path("w"), allocator: .system)
+            let (a, b) = (WeightsContents(old), WeightsContents(new))
+            #expect(a.architecture == b.architecture)
+            #expect(a.theta.map { $0.bitPattern } == b.theta.map { $0.bitPattern })
+            #expect(a.digest == b.digest)
+            #expect(metadata(new, "provenance") == metadata(old, "provenance"))
+            #expect(metadata(new, "seed") == "7 \"quoted\" é\n")
+            // The spellings are those of the file.
+            for key in ["format_version", "exp_mult", "initial_adafactor_decays", "nominal_grad_estimator", "hidden_size",
+                        "step_mult", "nominal_stepsize", "weight_decay", "nominal_controller", "initial_rms_decays"] {
+                #expect(metadata(new, key) == metadata(old, key), "\(key)")
+            }
+        }
+        #expect(directory.names == ["w"])
+    }
+
+    @Test func everyArchitectureReadsBack() throws {
+        var noise = Noise(state: 5)
+        for round in 0..<40 {
+            var a = Architecture()
+            a.kind = round % 2 == 0 ? .star : .smallFC
+            a.hiddenSize = Int.random(in: 1...9, using: &noise)
+            a.hiddenLayers = Int.random(in: 1...4, using: &noise)
+            a.momenta = Int.random(in: 1...8, using: &noise)
+            for k in 0..<8 {
+                a.initialMomentumDecays[k] = k < a.momenta ? Double.random(in: 0..<1, using: &noise) : 0
+                a.initialAdafactorDecays[k] = k < a.momenta ? Double.random(in: 0..<1, using: &noise) : 0
+            }
+            a.initialRMSDecay = Double.random(in: 0..<1, using: &noise)
+            a.expMult[0] = Double.random(in: -1e9...1e9, using: &noise)
+            a.stepMult = Double.random(in: -1e-9...1e-9, using: &noise)
+            if a.kind == .star { randomise(&a, &noise) }
+            let theta = (0..<a.metaParameters).map { _ in Float.random(in: -9...9, using: &noise) }
+            let digest = try theta.withUnsafeBufferPointer { theta in
+                let weights = try Weights(architecture: a, theta: theta, allocator: .system)
+                try write(weights)
+                return weights.digest
+            }
+            let read = WeightsContents(try Weights(path: directory.path("w"), allocator: .system))
+            #expect(read.architecture == a)
+            #expect(read.theta == theta)
+            #expect(read.digest == digest)
+        }
+    }
+
+    private func randomise(_ a: inout Architecture, _ noise: inout Noise) {
+        for i in 1..<3 { a.expMult[i] = Double.random(in: -1...1, using: &noise) }
+        a.nominalStepsize = Double.random(in: 0...1, using: &noise)
+        a.weightDecay = Double.random(in: 0...1, using: &noise)
+        a.nominalEpsilon = Double.random(in: 1e-30...1e-20, using: &noise)
+        a.nominalEstimator = [.sgd, .sgdm, .aggMo, .adam, .adamAggMo].randomElement(using: &noise) ?? .sgd
+        for flag in [\Architecture.nominalController, \.regularizationController, \.aggregateMagnitude,
+                     \.aggregateNominalMagnitude, \.aggregateRegularizationMagnitude, \.normalizeBlackbox,
+                     \.selfnormalizeBlackbox, \.tensorScale] {
+            a[keyPath: flag] = Bool.random(using: &noise)
+        }
+    }
+
+    @Test func notesReplaceThoseOfTheFile() throws {
+        try write(Weights(builtin: "star", allocator: .system), [("provenance", "new")])
+        let new = try Weights(path: directory.path("w"), allocator: .system)
+        #expect(metadata(new, "provenance") == "new")
+    }
+
+    @Test func notesAreChecked() throws {
+        let weights = try Weights(builtin: "star", allocator: .system)
+        let wrong: [([(String, String)], String)] = [
+            ([("", "x")], "a note has an empty key"),
+            ([("kind", "small_fc")], "a note has the key 'kind', which is that of a constructor value"),
+            ([("format_version", "2")], "a note has the key 'format_version'"),
+            ([("seed", "1"), ("exp_mult", "1")], "a note has the key 'exp_mult'"),
+            ([("seed", "1"), ("steps", "2"), ("seed", "3")], "two notes have the key 'seed'"),
+        ]
+        for (notes, message) in wrong {
+            let error = failure { () throws(LOptError) in try write(weights, notes) }
+            #expect(error?.status == .invalidArgument)
+            #expect(error?.description.hasPrefix(message) == true, "\(error?.description ?? "written")")
+        }
+        let invalid: [CChar] = [0x61, -128, 0]
+        let error = invalid.withUnsafeBufferPointer { text in
+            failure { () throws(LOptError) in
+                let note = Weights.Note("seed", text.baseAddress!)
+                let memory = UnsafeMutableBufferPointer<Weights.Note>.allocate(capacity: 1)
+                defer { memory.deallocate() }
+                memory.initialize(repeating: note)
+                try weights.write(path: directory.path("w"), notes: UnsafeBufferPointer(memory), allocator: .system)
+            }
+        }
+        #expect(error?.description == "'a?' is not UTF-8 at byte 1")
+        #expect(directory.names == [])
+    }
+
+    @Test func everyFailedAllocationIsReported() throws {
+        let weights = try Weights(builtin: nil, allocator: .system)
+        for n in 0..<2 {
+            let ledger = MemoryLedger(failing: n)
+            #expect(failure { () throws(LOptError) in try write(weights, allocator: ledger.allocator) }?.status == .noMemory)
+            #expect(ledger.isBalanced)
+        }
+        #expect(directory.names == [])
+    }
+}
+
+// MARK: - Digest
+
+extension WeightsWritingTests {
+    @Test func everyNumericalChangeChangesTheDigest() throws {
+        var star = Architecture()
+        star.tensorScale = true
+        var seen: Set<UInt64> = []
+        var tried = 0
+        func note(_ architecture: Architecture, _ theta: [Float]? = nil) throws {
+            seen.insert(try weights(architecture, theta: theta).digest)
+            tried += 1
+        }
+        try note(star)
+        let changes: [(inout Architecture) -> Void] = [
+            { $0.hiddenSize = 5 }, { $0.hiddenLayers = 1 }, { $0.initialMomentumDecays[2] = 0.9991 },
+            { $0.initialAdafactorDecays[0] = 0.9.nextUp }, { $0.initialRMSDecay = 0.9 }, { $0.expMult[0] = 1 },
+            { $0.expMult[1] = 1 }, { $0.expMult[2] = 1 }, { $0.stepMult = 0 }, { $0.stepMult = -0.0 }, { $0.nominalStepsize = 1 },
+            { $0.weightDecay = 1 }, { $0.nominalController = true }, { $0.regularizationController = true },
+            { $0.nominalEstimator = .adam }, { $0.nominalEstimator = .aggMo }, { $0.nominalEstimator = .sgd },
+            { $0.nominalEstimator = .sgdm }, { $0.aggregateMagnitude = true }, { $0.aggregateNominalMagnitude = true },
+            { $0.aggregateRegularizationMagnitude = true }, { $0.normalizeBlackbox = true }, { $0.selfnormalizeBlackbox = true },
+            { $0.tensorScale = false }, { $0.nominalEpsilon = 1e-7 }, { $0.momenta = 2 },
+            { $0.kind = .smallFC; $0.tensorScale = false },
+        ]
+        for change in changes {
+            var other = star
+            change(&other)
+            try note(other)
+        }
+        let theta = (0..<star.metaParameters).map { Float($0) / 64 }
+        for i in theta.indices {
+            var other = theta
+            other[i] = i == 0 ? -0.0 : theta[i].nextUp
+            try note(star, other)
+        }
+        #expect(seen.count == tried)
+    }
+
+    @Test func notesDoNotChangeTheDigest() throws {
+        var file = WeightsFile()
+        let plain = try weights(of: file.bytes).digest
+        file.metadata["provenance"] = "elsewhere"
+        file.metadata["step_mult"] = "1.0e-3"
+        #expect(try weights(of: file.bytes).digest == plain)
+        file.metadata["step_mult"] = "1.0001e-3"
+        #expect(try weights(of: file.bytes).digest != plain)
+    }
+
+    /// Checkpoints hold digests. The values are of another program.
+    @Test func digestsStayWhatTheyAre() throws {
+        var architecture = Architecture()
+        #expect(try weights(architecture).digest == 0xa651a5842688b59c)
+        architecture.tensorScale = true
+        #expect(try weights(architecture).digest == 0x35c37d6fc653c645)
+        architecture = Architecture()
+        architecture.kind = .smallFC
+        #expect(try weights(architecture).digest == 0x2de16a6f78d63ffb)
+    }
+}

@@ -1,0 +1,161 @@
+/* All parameters in one buffer, all gradients in another, as many C training codes have them: how to hand them to lopt.
+ *
+ *     cc flat_buffer.c $(pkg-config --cflags --libs lopt) -lm && ./a.out
+ *
+ * A table of names and shapes is walked once; every tensor is added by its offset into the two buffers.
+ *
+ * WHY NOT ADD THE WHOLE BUFFER AS ONE LONG VECTOR?  It is allowed, but the rule looks at tensors, not at numbers alone:
+ *   - for a matrix it keeps a second moment per row and per column and sees each gradient relative to its own row and
+ *     column; a vector has neither;
+ *   - everything the network sees is divided by its size over the tensor, and the step is scaled by how large the
+ *     parameters of the tensor are. In one long vector a bias that starts at 0 and a matrix of large weights get one
+ *     common scale, which is wrong for both;
+ *   - the state of a vector is larger: row and column statistics are small, a vector keeps one per element instead.
+ * So pass a matrix as a matrix. This program trains both ways from the same start and prints what comes out.
+ */
+#include <lopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POINTS = 200, HIDDEN = 32, STEPS = 1500 };
+
+/* The order of the table is the order of the buffers. */
+enum { W1, B1, W2, B2, W3, B3, TENSORS };
+static const struct {
+    const char *name;
+    int32_t rank;
+    int64_t shape[2];
+} table[TENSORS] = {
+    {"fc1.weight", 2, {HIDDEN, 2}},      {"fc1.bias", 1, {HIDDEN, 0}},
+    {"fc2.weight", 2, {HIDDEN, HIDDEN}}, {"fc2.bias", 1, {HIDDEN, 0}},
+    {"fc3.weight", 2, {1, HIDDEN}},      {"fc3.bias", 1, {1, 0}},
+};
+static int64_t offset[TENSORS + 1]; /* in floats; the last is the size of a buffer */
+
+static float inputs[POINTS][2], labels[POINTS]; /* two spirals, labelled 0 and 1 */
+
+static void check(lopt_status status) {
+    if (status == LOPT_OK) return;
+    fprintf(stderr, "lopt: %s: %s\n", lopt_status_string(status), lopt_last_error());
+    exit(EXIT_FAILURE);
+}
+
+static void compute_offsets(void) {
+    for (int i = 0; i < TENSORS; i++) {
+        int64_t size = 1;
+        for (int axis = 0; axis < table[i].rank; axis++) size *= table[i].shape[axis];
+        offset[i + 1] = offset[i] + size;
+    }
+}
+
+static void make_spirals(void) {
+    for (int i = 0; i < POINTS; i++) {
+        float t = (float)(i / 2) / (POINTS / 2), angle = 9.0f * t + 3.14159265f * (float)(i % 2);
+        inputs[i][0] = (0.1f + t) * cosf(angle);
+        inputs[i][1] = (0.1f + t) * sinf(angle);
+        labels[i] = (float)(i % 2);
+    }
+}
+
+/* Weights uniform with variance 1 / columns, biases 0. */
+static void initialize(float *params) {
+    srand(1);
+    memset(params, 0, (size_t)offset[TENSORS] * sizeof(float));
+    for (int i = 0; i < TENSORS; i += 2) {
+        float limit = sqrtf(3.0f / (float)table[i].shape[1]);
+        for (int64_t k = offset[i]; k < offset[i + 1]; k++)
+            params[k] = limit * (2.0f * (float)rand() / (float)RAND_MAX - 1.0f);
+    }
+}
+
+/* out[i] = tanh(sum_j w[i][j] in[j] + b[i]) */
+static void layer(float *out, const float *in, const float *w, const float *b, int columns) {
+    for (int i = 0; i < HIDDEN; i++) {
+        float sum = b[i];
+        for (int j = 0; j < columns; j++) sum += w[i * columns + j] * in[j];
+        out[i] = tanhf(sum);
+    }
+}
+
+/* From dout, the gradient with respect to out, adds to dw and db, and to din unless it is NULL. */
+static void layer_backward(float *din, float *dw, float *db, const float *dout, const float *out, const float *in,
+                           const float *w, int columns) {
+    for (int i = 0; i < HIDDEN; i++) {
+        float d = dout[i] * (1 - out[i] * out[i]);
+        db[i] += d;
+        for (int j = 0; j < columns; j++) dw[i * columns + j] += d * in[j];
+        for (int j = 0; din && j < columns; j++) din[j] += d * w[i * columns + j];
+    }
+}
+
+/* Returns the mean cross-entropy and writes its gradient. */
+static float forward_backward(const float *p, float *g) {
+    float loss = 0;
+    memset(g, 0, (size_t)offset[TENSORS] * sizeof(float));
+    for (int n = 0; n < POINTS; n++) {
+        float h1[HIDDEN], h2[HIDDEN], dh1[HIDDEN] = {0}, dh2[HIDDEN], logit = p[offset[B3]];
+        layer(h1, inputs[n], p + offset[W1], p + offset[B1], 2);
+        layer(h2, h1, p + offset[W2], p + offset[B2], HIDDEN);
+        for (int i = 0; i < HIDDEN; i++) logit += p[offset[W3] + i] * h2[i];
+
+        float sign = 1 - 2 * labels[n]; /* the loss is log(1 + exp(logit)) for label 0, log(1 + exp(-logit)) for 1 */
+        loss += (sign * logit > 0 ? sign * logit : 0) + log1pf(expf(-fabsf(logit)));
+        float dlogit = (1 / (1 + expf(-logit)) - labels[n]) / POINTS;
+        g[offset[B3]] += dlogit;
+        for (int i = 0; i < HIDDEN; i++) {
+            g[offset[W3] + i] += dlogit * h2[i];
+            dh2[i] = dlogit * p[offset[W3] + i];
+        }
+        layer_backward(dh1, g + offset[W2], g + offset[B2], dh2, h2, h1, p + offset[W2], HIDDEN);
+        layer_backward(NULL, g + offset[W1], g + offset[B1], dh1, h1, inputs[n], p + offset[W1], 2);
+    }
+    return loss / POINTS;
+}
+
+static void add_tensor_by_tensor(lopt_optimizer *opt, float *params, const float *grads) {
+    for (int i = 0; i < TENSORS; i++)
+        check(lopt_add_tensor(opt, table[i].name, params + offset[i], grads + offset[i], table[i].shape,
+                              table[i].rank, NULL));
+}
+
+static void add_as_one_vector(lopt_optimizer *opt, float *params, const float *grads) {
+    check(lopt_add_tensor(opt, "everything", params, grads, &offset[TENSORS], 1, NULL));
+}
+
+typedef void add_tensors(lopt_optimizer *opt, float *params, const float *grads);
+
+static void train(const char *way, add_tensors *add, float *params, float *grads) {
+    lopt_optimizer *opt;
+    check(lopt_create(NULL, NULL, &opt));
+    add(opt, params, grads);
+    lopt_information info = {.struct_size = sizeof info};
+    check(lopt_info(opt, &info));
+    printf("%s: %d tensor%s, %.1f bytes of state per parameter\n", way, (int)info.tensors, info.tensors > 1 ? "s" : "",
+           (double)info.state_bytes / (double)info.parameters);
+
+    initialize(params);
+    for (int step = 0; step <= STEPS; step++) {
+        float loss = forward_backward(params, grads);
+        if (step % 300 == 0) printf("  step %4d   loss %.5f\n", step, loss);
+        check(lopt_step(opt));
+    }
+    lopt_destroy(opt);
+}
+
+int main(void) {
+    compute_offsets();
+    make_spirals();
+    float *params = malloc((size_t)offset[TENSORS] * sizeof(float));
+    float *grads = malloc((size_t)offset[TENSORS] * sizeof(float));
+    if (!params || !grads) {
+        fprintf(stderr, "out of memory\n");
+        return EXIT_FAILURE;
+    }
+    train("tensor by tensor", add_tensor_by_tensor, params, grads);
+    train("one long vector", add_as_one_vector, params, grads);
+    free(params);
+    free(grads);
+    return 0;
+}

@@ -61,7 +61,7 @@ export BLAS SWIFTC
 # Swift object carries. psabi warns of vectors passed between functions of different ISAs; ours are inlined.
 swift_flags := -enable-experimental-feature Embedded -swift-version 6 -wmo -parse-as-library \
 	-Xfrontend -function-sections -Xcc -Wno-psabi -I Sources/CLOptShims/include \
-	-module-cache-path $(BUILD)/module-cache $(if $(SANITIZE),-g -sanitize=$(SANITIZE))
+	$(if $(SANITIZE),-g -sanitize=$(SANITIZE))
 ifeq ($(BLAS),none)
 core_flags := -D LOPT_NO_BLAS
 blas_libs  :=
@@ -121,7 +121,7 @@ $(OBJ)/link.command: FORCE
 define compile
 	@scripts/dependencies build
 	$(call say,SWIFT,$(1))
-	$(Q)$(SWIFTC) $(swift_flags) $(flags_$(1)) -module-name $(1) -c -o $(2) $(sources_$(1))
+	$(Q)$(SWIFTC) $(swift_flags) $(flags_$(1)) -module-cache-path $(BUILD)/module-cache -module-name $(1) -c -o $(2) $(sources_$(1))
 	$(Q)touch $(2)
 endef
 
@@ -156,6 +156,7 @@ LOPT_LIBS   := -L$(abspath $(BUILD)) -llopt -Wl,-rpath,$(abspath $(BUILD))
 demo: all
 	$(Q)$(MAKE) --no-print-directory -C examples-c BUILD=$(abspath $(BUILD))/examples LOPT_CFLAGS='$(LOPT_CFLAGS)' \
 		LOPT_LIBS='$(LOPT_LIBS)'
+	@printf '\n'
 	$(Q)$(BUILD)/examples/digits
 
 # Everything; SLOW=1 adds the tests that take minutes.
@@ -190,9 +191,9 @@ install: all
 	$(Q)$(fill) packaging/lopt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/lopt.pc
 	$(Q)$(fill) packaging/loptConfig.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/lopt/loptConfig.cmake
 	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/lopt/loptConfigVersion.cmake
-	$(Q)install -m 644 $(wildcard README.md LICENSE NOTICE) $(DESTDIR)$(DOCDIR)
-	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/Makefile) $(DESTDIR)$(DOCDIR)/examples
-	$(Q)test -n '$(DESTDIR)' -o "$$(id -u)" != 0 || ldconfig
+	$(Q)install -m 644 README.md LICENSE $(DESTDIR)$(DOCDIR)
+	$(Q)install -m 644 $(wildcard examples-c/*.[ch]) examples-c/Makefile $(DESTDIR)$(DOCDIR)/examples
+	$(Q)test -n '$(DESTDIR)' -o "$$(id -u)" != 0 || PATH=$$PATH:/sbin:/usr/sbin ldconfig
 
 uninstall:
 	$(call say,REMOVE,$(DESTDIR)$(PREFIX))

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 typedef struct settings {
-    int full, repetitions, most_threads, startup, denormals;
+    int full, repetitions, most_threads, startup, denormals, only_shapes;
     int32_t max_isa;
     double sample_seconds;
     const char *json, *problems, *rules, *startup_program, *startup_library, *torch_script;
@@ -18,6 +18,7 @@ static const char usage[] =
     "    --full              all rules and problems, more repetitions: several minutes\n"
     "    --json FILE         the figures for a program too\n"
     "    --problems A,B,...  these problems only; --rules A,B,... these rules only; --list says which there are\n"
+    "    --shape AxB         a tensor of this shape only; can be given several times\n"
     "    --threads N         up to N threads (1 and N are measured; default 2)\n"
     "    --isa NAME          baseline, avx2 or avx512 at most\n"
     "    --repetitions N\n"
@@ -232,6 +233,7 @@ static settings parse(int argc, char **argv) {
         else if (IS("--full")) s.full = 1;
         else if (IS("--json")) s.json = VALUE;
         else if (IS("--problems")) s.problems = VALUE;
+        else if (IS("--shape")) problem_of_shape(VALUE), s.only_shapes = 1;
         else if (IS("--rules")) s.rules = VALUE;
         else if (IS("--threads")) s.most_threads = whole_number(option, VALUE, 256);
         else if (IS("--isa")) s.max_isa = isa_called(VALUE);
@@ -247,7 +249,7 @@ static settings parse(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    problem_count();
+    const int named = problem_count(); /* those from the command line follow */
     const settings s = parse(argc, argv);
     report r = {0};
     describe(&s, &r);
@@ -256,7 +258,7 @@ int main(int argc, char **argv) {
     report_machine(&r);
     torch *t = s.torch_script ? torch_start(s.torch_script) : NULL;
     report_head();
-    for (int i = 0; i < problem_count(); i++)
+    for (int i = s.only_shapes ? named : 0; i < problem_count(); i++)
         for (int threads = 1; threads <= s.most_threads; threads += threads < s.most_threads ? s.most_threads - 1 : 1)
             if (selected(s.problems, problem_at(i)->name)) measure_problem(&s, &r, problem_at(i), threads, t);
     if (t) torch_stop(t);

@@ -23,6 +23,8 @@ typedef struct problem {
 } problem;
 
 int problem_count(void);
+/* A new problem of one tensor, from a text like 1000x300. */
+const problem *problem_of_shape(const char *text);
 const problem *problem_at(int i);
 int64_t tensor_elements(const tensor *t);
 int64_t problem_elements(const problem *p);
@@ -110,7 +112,7 @@ peaks measure_peaks(lopt_isa isa, int threads, double seconds);
 double now(void); /* seconds */
 void cpu_name(char *text, size_t size);
 const char *isa_name(int32_t isa);
-int64_t cache_size(void);
+int64_t cache_size(void); /* bytes of the last level */
 /* Pushes everything else out of the caches. */
 void flush_caches(void);
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -68,12 +68,16 @@ const char *isa_name(int32_t isa) {
     }
 }
 
+/* The system's own figure: what sysconf computes from the processor's can be that of a whole socket of which a virtual
+ * machine has a part. */
 int64_t cache_size(void) {
-    long size = -1;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    size = sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-    return size > 0 ? size : 32 << 20;
+    long kibibytes = 0;
+    FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
+    if (file) {
+        if (fscanf(file, "%ldK", &kibibytes) != 1) kibibytes = 0;
+        fclose(file);
+    }
+    return kibibytes > 0 ? (int64_t)kibibytes << 10 : 32 << 20;
 }
 
 void flush_caches(void) {

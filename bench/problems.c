@@ -71,6 +71,24 @@ int problem_count(void) {
     return count;
 }
 
+const problem *problem_of_shape(const char *text) {
+    if (count == (int)(sizeof problems / sizeof *problems)) fail("too many shapes");
+    problem *p = add(text, "from the command line");
+    tensor t = {0};
+    for (const char *at = text; t.rank < 4; at++) {
+        char *end;
+        t.shape[t.rank++] = strtoll(at, &end, 10);
+        if (end == at || t.shape[t.rank - 1] < 1) break;
+        if (*end == 0) {
+            p->tensor[p->tensors++] = t;
+            return p;
+        }
+        if (*end != 'x') break;
+        at = end;
+    }
+    fail("--shape %s: write 1 to 4 extents like 1000x300", text);
+}
+
 const problem *problem_at(int i) { return &problems[i]; }
 
 int64_t tensor_elements(const tensor *t) {

@@ -181,7 +181,7 @@ static lopt_optimizer *create_optimizer(gru *model, const settings *s) {
     check(lopt_options_init(&options, sizeof options));
     options.threads = s->threads;
     options.total_steps = s->steps;
-    options.nonfinite = LOPT_NONFINITE_ERROR; /* a step that is left out would shift the windows of those after it */
+    options.nonfinite = LOPT_NONFINITE_ERROR; /* a step left out would be missing in the count that resuming relies on */
     lopt_optimizer *opt;
     check(lopt_create(NULL, &options, &opt));
     for (int i = 0; i < GRU_TENSORS; i++) {

@@ -19,6 +19,7 @@ static const char help[] =
     "  --digits DIR      the 8 x 8 digits                                (data/digits or ../data/digits)\n"
     "  --mnist DIR       train on MNIST instead: the four uncompressed files train-images-idx3-ubyte, ...\n"
     "  --weights W       lopt's weights: a .safetensors file or the name of a built-in set (star)\n"
+    "  --weight-decay X  of lopt: a step also subtracts X times the parameter (0)\n"
     "  --threads N       threads that lopt may use, 0: one per processor (0)\n"
     "  --csv FILE        write the loss curves\n"
     "  --help            this text\n";
@@ -36,6 +37,13 @@ static int parse_integer(const char *option, const char *value, int lowest, int 
         fail(option, reason);
     }
     return (int)number;
+}
+
+static double parse_fraction(const char *option, const char *value) {
+    char *end;
+    double number = strtod(value, &end);
+    if (end == value || *end || !(number >= 0 && number <= 1)) fail(option, "not a number from 0 to 1");
+    return number;
 }
 
 static void parse_hidden(const char *value, digits_options *options) {
@@ -79,11 +87,12 @@ void digits_options_parse(int argc, char **argv, digits_options *options) {
         int n = 0, t = 0;
         while (n < number_count && strcmp(option, numbers[n].name) != 0) n++;
         while (t < text_count && strcmp(option, texts[t].name) != 0) t++;
-        bool hidden = strcmp(option, "--hidden") == 0;
-        if (n == number_count && t == text_count && !hidden) fail(option, "unknown option");
+        bool hidden = strcmp(option, "--hidden") == 0, decay = strcmp(option, "--weight-decay") == 0;
+        if (n == number_count && t == text_count && !hidden && !decay) fail(option, "unknown option");
         if (!value) fail(option, "a value is missing");
         if (n < number_count) *numbers[n].value = parse_integer(option, value, numbers[n].lowest, numbers[n].highest);
         else if (t < text_count) *texts[t].value = value;
+        else if (decay) options->weight_decay = parse_fraction(option, value);
         else parse_hidden(value, options);
     }
 }

@@ -4,14 +4,13 @@
  *
  * A table of names and shapes is walked once; every tensor is added by its offset into the two buffers.
  *
- * WHY NOT ADD THE WHOLE BUFFER AS ONE LONG VECTOR?  It is allowed, but the rule looks at tensors, not at numbers alone:
- *   - for a matrix it keeps a second moment per row and per column and sees each gradient relative to its own row and
- *     column; a vector has neither;
- *   - everything the network sees is divided by its size over the tensor, and the step is scaled by how large the
- *     parameters of the tensor are. In one long vector a bias that starts at 0 and a matrix of large weights get one
- *     common scale, which is wrong for both;
- *   - the state of a vector is larger: row and column statistics are small, a vector keeps one per element instead.
- * So pass a matrix as a matrix. This program trains both ways from the same start and prints what comes out.
+ * WHY NOT ADD THE WHOLE BUFFER AS ONE LONG VECTOR?  It is allowed, and it trains. But the rule looks at tensors, not at
+ * numbers alone, and its weights were meta-trained on the tensors of networks:
+ *   - of a matrix it keeps second moments per row and per column, and sees each gradient relative to its own row and
+ *     column; of a vector it keeps three more per element instead, 28 bytes of state per parameter in place of 16;
+ *   - what its network sees is divided by its size over the tensor, and the length of the step follows the size of the
+ *     tensor's parameters. In one vector, biases near 0 and large weights get one common scale, the average of both;
+ *   - learning-rate scale, weight decay and freezing are set per tensor, and statistics are reported per tensor.
  */
 #include <lopt.h>
 #include <math.h>
@@ -19,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTS = 200, HIDDEN = 32, STEPS = 1500 };
+enum { POINTS = 200, HIDDEN = 32, STEPS = 1000 };
 
 /* The order of the table is the order of the buffers. */
 enum { W1, B1, W2, B2, W3, B3, TENSORS };
@@ -114,34 +113,10 @@ static float forward_backward(const float *p, float *g) {
     return loss / POINTS;
 }
 
-static void add_tensor_by_tensor(lopt_optimizer *opt, float *params, const float *grads) {
+static void add_tensors(lopt_optimizer *opt, float *params, const float *grads) {
     for (int i = 0; i < TENSORS; i++)
         check(lopt_add_tensor(opt, table[i].name, params + offset[i], grads + offset[i], table[i].shape,
                               table[i].rank, NULL));
-}
-
-static void add_as_one_vector(lopt_optimizer *opt, float *params, const float *grads) {
-    check(lopt_add_tensor(opt, "everything", params, grads, &offset[TENSORS], 1, NULL));
-}
-
-typedef void add_tensors(lopt_optimizer *opt, float *params, const float *grads);
-
-static void train(const char *way, add_tensors *add, float *params, float *grads) {
-    lopt_optimizer *opt;
-    check(lopt_create(NULL, NULL, &opt));
-    add(opt, params, grads);
-    lopt_information info = {.struct_size = sizeof info};
-    check(lopt_info(opt, &info));
-    printf("%s: %d tensor%s, %.1f bytes of state per parameter\n", way, (int)info.tensors, info.tensors > 1 ? "s" : "",
-           (double)info.state_bytes / (double)info.parameters);
-
-    initialize(params);
-    for (int step = 0; step <= STEPS; step++) {
-        float loss = forward_backward(params, grads);
-        if (step % 300 == 0) printf("  step %4d   loss %.5f\n", step, loss);
-        check(lopt_step(opt));
-    }
-    lopt_destroy(opt);
 }
 
 int main(void) {
@@ -153,9 +128,23 @@ int main(void) {
         fprintf(stderr, "out of memory\n");
         return EXIT_FAILURE;
     }
-    train("tensor by tensor", add_tensor_by_tensor, params, grads);
-    train("one long vector", add_as_one_vector, params, grads);
+    initialize(params);
+
+    lopt_optimizer *opt;
+    check(lopt_create(NULL, NULL, &opt));
+    add_tensors(opt, params, grads);
+    lopt_information info = {.struct_size = sizeof info};
+    check(lopt_info(opt, &info));
+    printf("%d tensors, %d parameters, %d bytes of state\n", (int)info.tensors, (int)info.parameters,
+           (int)info.state_bytes);
+
+    for (int step = 0; step <= STEPS; step++) {
+        float loss = forward_backward(params, grads);
+        if (step % 200 == 0) printf("step %4d   loss %.5f\n", step, loss);
+        check(lopt_step(opt));
+    }
+    lopt_destroy(opt);
     free(params);
     free(grads);
-    return 0;
+    return EXIT_SUCCESS;
 }

@@ -71,7 +71,7 @@ extension Architecture {
         guard momenta == factored else {
             throw LOptError(
                 .weights,
-                "initial_momentum_decays has \(momenta) values, initial_adafactor_decays \(factored); equally many are needed")
+                "initial_momentum_decays has \(momenta) values, initial_adafactor_decays \(factored); they must be equal")
         }
         var rms = SIMD8<Double>(repeating: 0)
         var one = 1

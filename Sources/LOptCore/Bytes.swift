@@ -32,8 +32,8 @@ extension UnsafeRawBufferPointer {
         return false
     }
 
-    /// The length of the UTF-8 sequence that begins at `position`: 1 to 4, or 0 if there is none (a stray continuation, an
-    /// overlong form, a surrogate, a value above 10FFFF, a sequence cut short).
+    /// The length of the UTF-8 sequence that begins at `position`: 1 to 4, or 0 if there is none (a stray continuation,
+    /// an overlong form, a surrogate, a value above 10FFFF, a sequence cut short).
     func utf8Length(at position: Int) -> Int {
         let first = self[position]
         if first < 0x80 { return 1 }

@@ -40,7 +40,8 @@ public struct InputFile: ~Copyable {
         while done < memory.count {
             let count = try readSome(start + done, memory.count - done, at: offset + done)
             guard count > 0 else {
-                throw LOptError(.io, "'\(path)' ended at byte \(offset + done) of \(size): it was cut while it was read")
+                throw LOptError(
+                    .io, "'\(path)' ended at byte \(offset + done) of \(size): it was cut while it was read")
             }
             done += count
         }
@@ -83,8 +84,8 @@ public struct FileContents: ~Copyable {
 /// A file that takes another's place at once: written under another name in the same directory, synced and renamed. So
 /// the file at the path is always the old one or the new one, whole, even if the machine stops in the middle.
 ///
-/// If this goes before `commit`, or `commit` throws, the old file is as it was and the new one is removed. A symbolic link
-/// at the path is replaced, not followed.
+/// If this goes before `commit`, or `commit` throws, the old file is as it was and the new one is removed. A symbolic
+/// link at the path is replaced, not followed.
 struct FileReplacement: ~Copyable {
     private static let bufferSize = 65536
     private static let attempts = 10_000
@@ -100,8 +101,8 @@ struct FileReplacement: ~Copyable {
     private var path: UnsafePointer<CChar> { UnsafePointer(paths.pointer) }
     private var temporary: UnsafePointer<CChar> { UnsafePointer(paths.pointer + pathSize) }
 
-    /// Throws `.io` if no file can be created beside `path`, `.invalidArgument` for a path longer than the system's limit,
-    /// `.noMemory`.
+    /// Throws `.io` if no file can be created beside `path`, `.invalidArgument` for a path longer than the system's
+    /// limit, `.noMemory`.
     init(path: UnsafePointer<CChar>, allocator: Allocator) throws(LOptError) {
         let length = try checkLength(path)
         let pathSize = length + 1
@@ -121,7 +122,8 @@ struct FileReplacement: ~Copyable {
         _ = lopt_system_unlink(paths.pointer + pathSize)
     }
 
-    /// Creates "<directory>/.lopt-<process>-<number>.tmp", whose length does not depend on the target's, and stores its path.
+    /// Creates "<directory>/.lopt-<process>-<number>.tmp", whose length does not depend on the target's, and stores its
+    /// path.
     private static func create(
         beside path: UnsafePointer<CChar>, _ length: Int, _ temporary: UnsafeMutablePointer<CChar>
     ) throws(LOptError) -> Int32 {
@@ -132,7 +134,8 @@ struct FileReplacement: ~Copyable {
         while true {
             let name: Message = ".lopt-\(lopt_system_process())-\(number).tmp"
             guard directory + name.count < maximumPath else {
-                throw LOptError(.invalidArgument, "the directory of '\(path)' has \(directory) bytes: too long for a path")
+                throw LOptError(
+                    .invalidArgument, "the directory of '\(path)' has \(directory) bytes: too long for a path")
             }
             name.withCString { lopt_system_copy(temporary + directory, $0, name.count + 1) }
             let file = lopt_system_create_exclusive(temporary)
@@ -163,10 +166,11 @@ struct FileReplacement: ~Copyable {
         var done = 0
         while done < count {
             let result = lopt_system_write(file, bytes + done, count - done)
-            if result >= 0 {
+            if result > 0 {
                 done += result
                 continue
             }
+            guard result < 0 else { throw LOptError(.io, "cannot write '\(path)': the system takes no more bytes") }
             let error = lopt_system_errno()
             guard lopt_system_is_interrupted(error) != 0 else { throw failure("cannot write", error) }
         }
@@ -226,7 +230,9 @@ extension LOptError {
         var memory = InlineArray<128, CChar>(repeating: 0)
         let message: Message = withUnsafeMutablePointer(to: &memory) { memory in
             let text = UnsafeMutableRawPointer(memory).assumingMemoryBound(to: CChar.self)
-            guard let reason = lopt_system_error_text(error, text, 128) else { return "\(action) '\(path)': error \(error)" }
+            guard let reason = lopt_system_error_text(error, text, 128) else {
+                return "\(action) '\(path)': error \(error)"
+            }
             return "\(action) '\(path)': \(UnsafePointer(reason))"
         }
         return LOptError(.io, message)

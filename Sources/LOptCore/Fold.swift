@@ -77,12 +77,14 @@ extension Rule {
 
 /// tanh(t / s - 1) for the eleven timescales s.
 struct StepFeatures {
+    let step: Int64
     let values: [11 of Double]
 
     init(step: Int64) {
         var values = [11 of Double](repeating: 0)
         for i in 0..<values.count { values[i] = ScalarMath.tanh(Double(step) / Architecture.timescales[i] - 1) }
         self.values = values
+        self.step = step
     }
 }
 

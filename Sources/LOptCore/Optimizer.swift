@@ -38,6 +38,9 @@ public struct OptimizerOptions {
 
     public static let mostThreads = 256
 
+    /// Elements from which threads are worth waking: about 0.1 ms of work. Tests set it to 0.
+    var leastParallelElements = 2 * Geometry.chunkElements / 3
+
     public init() {}
 }
 
@@ -64,9 +67,6 @@ public struct Optimizer: ~Copyable {
     public internal(set) var count = 0
     /// Elements of all tensors.
     public private(set) var parameters = 0
-
-    /// Elements from which threads are worth waking: about 0.1 ms of work.
-    static let leastParallelElements = 2 * Geometry.chunkElements / 3
 
     public init(_ weights: borrowing Weights, _ options: OptimizerOptions) throws(LOptError) {
         try Optimizer.validate(options)
@@ -185,7 +185,7 @@ public struct Optimizer: ~Copyable {
         (tensors + count).initialize(to: tensor)
         count += 1
         parameters += elements
-        if parameters >= Optimizer.leastParallelElements { _ = pool.start() }
+        if parameters >= options.leastParallelElements { _ = pool.start() }
         return count - 1
     }
 

@@ -87,7 +87,7 @@ extension SafeTensors {
         }
         let size = UInt64(littleEndian: prefix.loadUnaligned(as: UInt64.self))
         guard size <= UInt64(maximumHeaderSize) else {
-            throw LOptError(status, "no safetensors file: a header of \(size) bytes, at most \(maximumHeaderSize) are allowed")
+            throw LOptError(status, "no safetensors file: a header of \(size) bytes, at most \(maximumHeaderSize) may be")
         }
         guard size <= UInt64(fileSize - 8) else {
             throw LOptError(status, "the file is cut short: a header of \(size) bytes in a file of \(fileSize)")
@@ -154,7 +154,7 @@ extension SafeTensors {
         }
         guard end == section.upperBound else {
             throw LOptError(
-                status, "\(section.count) bytes of data, of which the tensors cover the first \(end - section.lowerBound)")
+                status, "\(section.count) bytes of data, but the tensors end at \(end - section.lowerBound)")
         }
     }
 

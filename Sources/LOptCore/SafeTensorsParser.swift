@@ -80,7 +80,8 @@ extension SafeTensorsParser {
         }
         guard let size = type.size(shape) else {
             throw scanner.failure(
-                "tensor '\(name)' of \(type.name) \(shape.text), which is no whole number of bytes or too many", at: start)
+                "tensor '\(name)' of \(type.name) \(shape.text), which is no whole number of bytes or too many",
+                at: start)
         }
         guard size == offsets.count else {
             throw scanner.failure(
@@ -150,7 +151,8 @@ extension SafeTensorsParser {
         let end = try scanner.integer()
         try scanner.expect("]")
         guard begin <= end, end <= dataSize else {
-            throw scanner.failure("data_offsets [\(begin), \(end)], which do not lie in \(dataSize) bytes of data,", at: start)
+            throw scanner.failure(
+                "data_offsets [\(begin), \(end)], which do not lie in \(dataSize) bytes of data,", at: start)
         }
         return begin..<end
     }

@@ -1,7 +1,8 @@
 extension SafeTensors {
     /// The types of element that the format has.
     public enum ElementType: UInt8, Sendable {
-        case bool, f4, f6E2M3, f6E3M2, u8, i8, f8E5M2, f8E4M3, f8E8M0, i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64
+        case bool, f4, f6E2M3, f6E3M2, u8, i8, f8E5M2, f8E4M3, f8E8M0, i16, u16, f16, bf16, i32, u32, f32
+        case c64, f64, i64, u64
 
         /// As the header spells it.
         public var name: StaticString {

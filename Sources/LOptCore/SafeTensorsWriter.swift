@@ -53,11 +53,14 @@ extension SafeTensorsWriter {
         let (headerSize, dataSize) = try measure(describe)
         let paddedSize = padded(headerSize)
         var writer = SafeTensorsWriter(sink)
-        try withUnsafeBytes(of: UInt64(paddedSize).littleEndian) { size throws(LOptError) in try writer.sink.write(size) }
+        try withUnsafeBytes(of: UInt64(paddedSize).littleEndian) { size throws(LOptError) in
+            try writer.sink.write(size)
+        }
         try describe(&writer)
         try writer.closeHeader()
         guard writer.headerSize == headerSize, writer.dataSize == dataSize else {
-            throw LOptError(.invalidArgument, "a file was described in two ways: \(headerSize), \(writer.headerSize) bytes")
+            throw LOptError(
+                .invalidArgument, "a file was described in two ways: \(headerSize), \(writer.headerSize) bytes")
         }
         for _ in headerSize..<paddedSize { try writer.sink.write(" ") }
         try data(&writer)

@@ -22,13 +22,18 @@ extension Optimizer {
 
     private mutating func step(_ range: Range<Int>) throws(LOptError) -> StepOutcome {
         let floatState = lopt_system_enter_float()
-        defer { lopt_system_restore_float(floatState) }
+        rule.holdBLAS()
+        defer {
+            rule.releaseBLAS()
+            lopt_system_restore_float(floatState)
+        }
         var elements = 0
         for i in range { elements += tensors[i].geometry.count }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay,
-            isInline: elements < Optimizer.leastParallelElements, starts: starts)
+            isInline: elements < options.leastParallelElements,
+            stepFeatures: StepFeatures(step: tensors[range.lowerBound].steps), starts: starts)
         work.run(.sweepA, range, on: pool)
         let outcome = judge(range)
         if case .skipped(let first, _) = outcome {

@@ -21,6 +21,7 @@ struct ThreadPool: ~Copyable {
         var running: Int64 = 0
         var nextItem: Int64 = 0
         var count = 0
+        var workers = 0
         var body: Body?
         var context: UnsafeMutableRawPointer?
         var stops = false
@@ -56,6 +57,7 @@ struct ThreadPool: ~Copyable {
             throw error
         }
         shared.initialize(to: Shared())
+        shared.pointee.workers = workers
         guard lopt_monitor_init(&shared.pointee.monitor) == 0 else {
             allocator.deallocate(threads, workers)
             allocator.deallocate(shared, 1)
@@ -109,9 +111,13 @@ struct ThreadPool: ~Copyable {
             parallelFor(
                 parallelContext, Int32(min(workers, count)),
                 { shared, worker in
-                    guard let shared else { return }
-                    ThreadPool.drawItems(shared.assumingMemoryBound(to: Shared.self), Int(worker))
+                    guard let shared = shared?.assumingMemoryBound(to: Shared.self),
+                        worker >= 0 && worker < shared.pointee.workers
+                    else { return }
+                    ThreadPool.drawItems(shared, Int(worker))
                 }, shared)
+            // What a hook that called too few tasks has left.
+            ThreadPool.drawItems(shared, 0)
             return
         }
         lopt_atomic_store(&shared.pointee.running, Int64(started))

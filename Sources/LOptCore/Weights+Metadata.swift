@@ -58,8 +58,8 @@ extension Architecture {
         return result
     }
 
-    /// Of the kind, tensor_scale, every constructor value as the number of its numbers and their bits, and the bits of the
-    /// meta-parameters. Checkpoints hold it: a value that joins later must be left out while it has its default.
+    /// Of the kind, tensor_scale, every constructor value as the number of its numbers and their bits, and the bits of
+    /// the meta-parameters. Checkpoints hold it: a value that joins later must be left out while it has its default.
     func digest(_ theta: UnsafePointer<Float>) -> UInt64 {
         var digest = Digest()
         digest.update(kind == .star ? 0 : 1)
@@ -91,21 +91,13 @@ extension Weights {
     /// Writes a weights file, which reads back as weights of the same digest. Its metadata are the constructor values,
     /// the notes, and of the notes of the file that these weights come from those whose keys are not among them.
     ///
-    /// Throws `.invalidArgument` for a note whose key is empty, occurs twice or is that of a constructor value, or that is
-    /// not UTF-8; `.io`: the file at `path` is as it was then; `.noMemory`.
+    /// Throws `.invalidArgument` for a note whose key is empty, occurs twice or is that of a constructor value, or that
+    /// is not UTF-8; `.io`: the file at `path` is as it was then; `.noMemory`.
     public func write(
         path: UnsafePointer<CChar>, notes: UnsafeBufferPointer<Note>, allocator: Allocator
     ) throws(LOptError) {
         try check(notes)
         try write(to: ByteSink(replacing: path, allocator), notes)
-    }
-
-    /// The same to memory, and the number of bytes; nil memory only counts them.
-    func write(
-        memory: UnsafeMutableRawBufferPointer, notes: UnsafeBufferPointer<Note>
-    ) throws(LOptError) {
-        try check(notes)
-        try write(to: ByteSink(memory: memory), notes)
     }
 
     private func write(to sink: consuming ByteSink, _ notes: UnsafeBufferPointer<Note>) throws(LOptError) {

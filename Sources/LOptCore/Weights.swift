@@ -44,8 +44,8 @@ extension Weights {
         self.file = consume file
     }
 
-    /// Weights from a file. Throws what `init(bytes:)` throws, `.io`, and `.invalidArgument` for a path that is longer than
-    /// the system's limit.
+    /// Weights from a file. Throws what `init(bytes:)` throws, `.io`, and `.invalidArgument` for a path that is longer
+    /// than the system's limit.
     public init(path: UnsafePointer<CChar>, allocator: Allocator) throws(LOptError) {
         let file = try InputFile(path: path)
         guard file.size <= Weights.maximumFileSize else {
@@ -55,7 +55,7 @@ extension Weights {
         try self.init(contents: FileContents(of: file, allocator: allocator), allocator: allocator)
     }
 
-    /// A parameter, so that the contents stay until all has been read.
+    /// Their own parameter, so that the contents stay until all has been read.
     private init(contents: borrowing FileContents, allocator: Allocator) throws(LOptError) {
         try self.init(bytes: contents.bytes, allocator: allocator)
     }
@@ -66,7 +66,8 @@ extension Weights {
         var size = 0
         var index: Int32 = 0
         while let candidate = lopt_builtin_weights(index, &bytes, &size) {
-            if name.map({ UnsafeRawBufferPointer(cString: $0).hasBytes(of: UnsafeRawBufferPointer(cString: candidate)) }) ?? true {
+            let wanted = UnsafeRawBufferPointer(cString: name ?? candidate)
+            if wanted.hasBytes(of: UnsafeRawBufferPointer(cString: candidate)) {
                 try self.init(bytes: UnsafeRawBufferPointer(start: bytes, count: size), allocator: allocator)
                 return
             }
@@ -92,8 +93,8 @@ extension Weights {
 
     /// Weights from their values, for meta-training: the same checks as those of a file, no metadata.
     ///
-    /// Lanes of the decays that are not in use are set to 0. Throws `.weights`; `.invalidArgument` if `theta` does not have
-    /// `architecture.metaParameters` values or a value of STAR is set for small_fc; `.noMemory`.
+    /// Lanes of the decays that are not in use are set to 0. Throws `.weights`; `.invalidArgument` if `theta` does not
+    /// have `architecture.metaParameters` values or a value of STAR is set for small_fc; `.noMemory`.
     public init(
         architecture given: Architecture, theta: UnsafeBufferPointer<Float>, allocator: Allocator
     ) throws(LOptError) {

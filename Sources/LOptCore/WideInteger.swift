@@ -21,7 +21,8 @@ struct WideInteger {
         }
     }
 
-    /// Multiplies by 10^exponent, which must fit, or for a negative one divides, rounding down; true if that lost something.
+    /// Multiplies by 10^exponent, which must fit, or for a negative one divides, rounding down; true if that lost
+    /// something.
     mutating func scale(byTenTo exponent: Int) -> Bool {
         var left = exponent.magnitude
         var isInexact = false

@@ -28,6 +28,8 @@ struct Work {
     let learningRateScale: Double
     let weightDecay: Double
     let isInline: Bool
+    /// Of the first tensor's step; most often all tensors are at the same.
+    let stepFeatures: StepFeatures
     /// The number of the first item of each tensor of the range.
     let starts: UnsafeMutablePointer<Int>
     var range = 0..<0
@@ -137,7 +139,10 @@ struct Work {
 
     private func fold(_ t: UnsafeMutablePointer<Tensor>) {
         let sums = TensorSums(adding: t.pointee)
-        if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, StepFeatures(step: t.pointee.steps)) }
+        if rule.plan.usesNetwork {
+            let step = t.pointee.steps
+            rule.foldFirstLayer(t.pointee, sums, step == stepFeatures.step ? stepFeatures : StepFeatures(step: step))
+        }
         t.pointee.apply = rule.firstApply(t.pointee, sums, scales(t.pointee))
     }
 

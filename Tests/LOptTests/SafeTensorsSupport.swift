@@ -30,7 +30,8 @@ struct Contents: Equatable {
         for i in 0..<file.count {
             let entry = file[i]
             tensors[String(decoding: entry.name, as: UTF8.self)] = Tensor(
-                type: entry.type.name.description, shape: (0..<entry.shape.rank).map { entry.shape[$0] }, data: entry.data)
+                type: entry.type.name.description, shape: (0..<entry.shape.rank).map { entry.shape[$0] },
+                data: entry.data)
         }
         var i = 0
         while let pair = file.metadata(at: i) {

@@ -81,7 +81,9 @@ import Testing
                 found = Contents(try SafeTensors(file: file, status: .weights, allocator: ledger.allocator))
             }
             var expected: Contents?
-            let expectedError = failure { () throws(LOptError) in expected = try contents(of: Array(bytes.prefix(count))) }
+            let expectedError = failure { () throws(LOptError) in
+                expected = try contents(of: Array(bytes.prefix(count)))
+            }
             #expect(found == expected)
             #expect(error?.description == expectedError?.description)
             #expect(ledger.isBalanced)
@@ -175,7 +177,8 @@ extension SafeTensorsTests {
     }
 
     @Test func everyFailedAllocationIsReported() throws {
-        let file = safeTensorsFile(#"{"__metadata__":{"k":"v"},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#, data: 2)
+        let header = #"{"__metadata__":{"k":"v"},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#
+        let file = safeTensorsFile(header, data: 2)
         let counting = MemoryLedger()
         _ = try contents(of: file, allocator: counting.allocator)
         #expect(counting.calls == 4)

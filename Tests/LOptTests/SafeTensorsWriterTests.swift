@@ -89,7 +89,8 @@ private func text(_ text: StaticString) -> UnsafeRawBufferPointer { UnsafeRawBuf
 
     @Test func dataAreAlignedForEveryLengthOfTheHeader() throws {
         for length in 1...130 {
-            let file = try write(metadata: [], [Tensor(name: [UInt8](repeating: 0x78, count: length), type: .u8, shape: [1])])
+            let name = [UInt8](repeating: 0x78, count: length)
+            let file = try write(metadata: [], [Tensor(name: name, type: .u8, shape: [1])])
             #expect(try contents(of: file).tensors.values.first?.data.lowerBound == file.count - 1)
             #expect((file.count - 1) % 64 == 0)
         }

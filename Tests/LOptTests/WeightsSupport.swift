@@ -35,8 +35,9 @@ struct WeightsFile {
         let pairs = metadata.sorted { $0.key < $1.key }.map { "\(quoted($0.key)):\(quoted($0.value))" }
         for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
             let end = data.count + tensor.data.count
+            let offsets = [data.count, end]
             entries.append(
-                "\(quoted(name)):{\"dtype\":\"\(tensor.type)\",\"shape\":\(tensor.shape),\"data_offsets\":[\(data.count),\(end)]}")
+                "\(quoted(name)):{\"dtype\":\"\(tensor.type)\",\"shape\":\(tensor.shape),\"data_offsets\":\(offsets)}")
             data += tensor.data
         }
         let header = (["\"__metadata__\":{\(pairs.joined(separator: ","))}"] + entries).joined(separator: ",")
@@ -44,8 +45,11 @@ struct WeightsFile {
     }
 
     private func quoted(_ text: String) -> String {
-        "\"" + text.unicodeScalars.map { $0.value < 0x20 || $0 == "\"" || $0 == "\\" ? String(format: "\\u%04x", $0.value) : String($0) }
-            .joined() + "\""
+        let characters = text.unicodeScalars.map { scalar in
+            let isPlain = scalar.value >= 0x20 && scalar != "\"" && scalar != "\\"
+            return isPlain ? String(scalar) : String(format: "\\u%04x", scalar.value)
+        }
+        return "\"\(characters.joined())\""
     }
 }
 

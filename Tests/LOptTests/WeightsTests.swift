@@ -183,8 +183,9 @@ extension WeightsTests {
         for text in ["0.01", "[0.01]"] {
             var file = WeightsFile(expected)
             file.metadata.merge([
-                "hidden_size": "32", "hidden_layers": "1", "exp_mult": text, "step_mult": "0.02", "nominal_stepsize": "none",
-                "weight_decay": "-1", "nominal_grad_estimator": "?", "normalize_blackbox": "maybe", "nominal_epsilon": "0",
+                "hidden_size": "32", "hidden_layers": "1", "exp_mult": text, "step_mult": "0.02",
+                "nominal_stepsize": "none", "weight_decay": "-1", "nominal_grad_estimator": "?",
+                "normalize_blackbox": "maybe", "nominal_epsilon": "0",
             ]) { $1 }
             #expect(try weights(of: file.bytes).architecture == expected)
         }
@@ -208,7 +209,7 @@ extension WeightsTests {
             let found = try weights(of: file.bytes)
             #expect(found.architecture == a)
             #expect(found.theta.count == a.metaParameters)
-            #expect(found.values(a.biasOffset(hiddenLayers), kind == .star ? 4 : 2) == (kind == .star ? [0, 1, 2, 3] : [0, 1]))
+            #expect(found.values(a.biasOffset(hiddenLayers), a.outputs) == (kind == .star ? [0, 1, 2, 3] : [0, 1]))
             #expect(found.values(a.adafactorDecaysOffset, momenta) == (0..<momenta).map { Float($0) })
         }
     }

@@ -27,7 +27,8 @@ import Testing
 
     @Test func shippedWeightsReadBack() throws {
         for name in ["star", "star-authors-rule"] {
-            let old = try Weights(path: repository.appendingPathComponent("weights/\(name).safetensors").path, allocator: .system)
+            let shipped = repository.appendingPathComponent("weights/\(name).safetensors").path
+            let old = try Weights(path: shipped, allocator: .system)
             try write(old, [("seed", "7 \"quoted\" é\n")])
             let new = try Weights(path: directory.path("w"), allocator: .system)
             let (a, b) = (WeightsContents(old), WeightsContents(new))
@@ -107,15 +108,17 @@ import Testing
             #expect(error?.status == .invalidArgument)
             #expect(error?.description.hasPrefix(message) == true, "\(error?.description ?? "written")")
         }
-        let invalid: [CChar] = [0x61, -128, 0]
-        let error = invalid.withUnsafeBufferPointer { text in
-            failure { () throws(LOptError) in
-                let note = Weights.Note("seed", text.baseAddress!)
-                let memory = UnsafeMutableBufferPointer<Weights.Note>.allocate(capacity: 1)
-                defer { memory.deallocate() }
-                memory.initialize(repeating: note)
-                try weights.write(path: directory.path("w"), notes: UnsafeBufferPointer(memory), allocator: .system)
-            }
+        let text = UnsafeMutablePointer<CChar>.allocate(capacity: 3)
+        let note = UnsafeMutablePointer<Weights.Note>.allocate(capacity: 1)
+        defer {
+            text.deallocate()
+            note.deallocate()
+        }
+        (text[0], text[1], text[2]) = (0x61, -128, 0)
+        note.initialize(to: Weights.Note(text, text))
+        let error = failure { () throws(LOptError) in
+            let notes = UnsafeBufferPointer(start: note, count: 1)
+            try weights.write(path: directory.path("w"), notes: notes, allocator: .system)
         }
         #expect(error?.description == "'a?' is not UTF-8 at byte 1")
         #expect(directory.names == [])
@@ -125,7 +128,8 @@ import Testing
         let weights = try Weights(builtin: nil, allocator: .system)
         for n in 0..<2 {
             let ledger = MemoryLedger(failing: n)
-            #expect(failure { () throws(LOptError) in try write(weights, allocator: ledger.allocator) }?.status == .noMemory)
+            let error = failure { () throws(LOptError) in try write(weights, allocator: ledger.allocator) }
+            #expect(error?.status == .noMemory)
             #expect(ledger.isBalanced)
         }
         #expect(directory.names == [])
@@ -148,12 +152,14 @@ extension WeightsWritingTests {
         let changes: [(inout Architecture) -> Void] = [
             { $0.hiddenSize = 5 }, { $0.hiddenLayers = 1 }, { $0.initialMomentumDecays[2] = 0.9991 },
             { $0.initialAdafactorDecays[0] = 0.9.nextUp }, { $0.initialRMSDecay = 0.9 }, { $0.expMult[0] = 1 },
-            { $0.expMult[1] = 1 }, { $0.expMult[2] = 1 }, { $0.stepMult = 0 }, { $0.stepMult = -0.0 }, { $0.nominalStepsize = 1 },
-            { $0.weightDecay = 1 }, { $0.nominalController = true }, { $0.regularizationController = true },
+            { $0.expMult[1] = 1 }, { $0.expMult[2] = 1 }, { $0.stepMult = 0 }, { $0.stepMult = -0.0 },
+            { $0.nominalStepsize = 1 }, { $0.weightDecay = 1 }, { $0.nominalController = true },
+            { $0.regularizationController = true },
             { $0.nominalEstimator = .adam }, { $0.nominalEstimator = .aggMo }, { $0.nominalEstimator = .sgd },
             { $0.nominalEstimator = .sgdm }, { $0.aggregateMagnitude = true }, { $0.aggregateNominalMagnitude = true },
-            { $0.aggregateRegularizationMagnitude = true }, { $0.normalizeBlackbox = true }, { $0.selfnormalizeBlackbox = true },
-            { $0.tensorScale = false }, { $0.nominalEpsilon = 1e-7 }, { $0.momenta = 2 },
+            { $0.aggregateRegularizationMagnitude = true }, { $0.normalizeBlackbox = true },
+            { $0.selfnormalizeBlackbox = true }, { $0.tensorScale = false }, { $0.nominalEpsilon = 1e-7 },
+            { $0.momenta = 2 },
             { $0.kind = .smallFC; $0.tensorScale = false },
         ]
         for change in changes {

@@ -1,0 +1,175 @@
+import Testing
+
+@testable import LOptCore
+
+/// The fused kernels against the scalar reference in f64, where the goldens do not reach: other widths, depths and numbers
+/// of momenta, tensors of several chunks, all combinations of flags, the extensions, the caller's scales.
+@Suite("Fused kernels against the reference")
+struct KernelReferenceTests {
+    /// Weights at random, of a size that lets the network neither die nor explode.
+    static func theta(_ a: Architecture, seed: UInt64) -> [Double] {
+        let noise = noise(a.metaParameters, seed: seed)
+        return (0..<a.metaParameters).map { i in
+            let size = i < a.weightOffset(0) ? 0.02 : 0.5 / Double(max(a.hiddenSize, 4)).squareRoot()
+            return Double(Float(noise[i] * size))
+        }
+    }
+
+    /// Steps both on the same gradients; returns the largest difference.
+    static func compare(
+        _ a: Architecture, _ shape: [Int], isa: InstructionSet = .avx512, threads: Int = 2, steps: Int = 5,
+        scale: Double = 1, decay: Double = 0, seed: UInt64 = 1
+    ) throws -> Double {
+        let theta = theta(a, seed: seed)
+        let count = shape.reduce(1, *)
+        let initial = noise(count, seed: seed + 1).map { Double(Float($0)) }
+        let run = try FusedRun(a, theta: theta, isa: isa, threads: threads) {
+            $0.learningRateScale = scale
+            $0.weightDecay = decay
+        }
+        try run.add("tensor", shape: shape, initial: initial)
+        let reference = ReferenceOptimizer<Double>(architecture: a, theta: theta)
+        var state = reference.makeState(shape: shape)
+        var parameters = initial
+        var worst = 0.0
+        for step in 0..<steps {
+            let size = step == 2 ? 100.0 : 0.1
+            let gradient = noise(count, seed: seed + 10 + UInt64(step)).map { Float($0 * size) }
+            run.setGradient(0, gradient)
+            try run.step()
+            reference.step(
+                parameters: &parameters, gradient: gradient.map { Double($0) }, state: &state,
+                learningRateScale: scale, weightDecay: decay)
+            worst = max(worst, largestDifference(run.parameters(0), parameters))
+        }
+        return worst
+    }
+
+    /// STAR as the paper has it, all terms on.
+    static var star: Architecture {
+        var a = Architecture()
+        a.expMult = [0.1, 1, 0.1]
+        a.nominalStepsize = 0.01
+        a.nominalController = true
+        a.regularizationController = true
+        a.weightDecay = 1e-3
+        a.stepMult = 1e-3
+        return a
+    }
+
+    /// Each is there for a reason: chunks of rows, of planes, of columns; runs too short for a vector, and just too long;
+    /// inner extents below, at and above the width of a vector, and above a tile; several middle planes; extents of 1.
+    static let shapes: [[Int]] = [
+        [], [1], [15], [16], [17], [513], [40_000],
+        [300, 300], [2, 9000], [9000, 2], [1000, 10], [10, 1000], [5000, 1], [700, 48], [700, 47], [64, 64],
+        [16, 16, 3, 3], [300, 20, 3, 3], [40, 40, 16], [24, 24, 23], [600, 600, 1], [3, 3, 40, 60], [30, 4, 50],
+        [20, 20, 20, 20], [5, 7, 3, 6, 4], [2, 2, 2, 2, 2, 2, 2, 2], [1, 1, 1], [1, 40, 1, 30, 1], [12, 11, 6, 6, 6, 6],
+    ]
+
+    @Test("every geometry", arguments: shapes)
+    func geometry(_ shape: [Int]) throws {
+        for isa in FusedRun.instructionSets {
+            let difference = try Self.compare(Self.star, shape, isa: isa)
+            #expect(difference <= 2e-6, "\(shape) on \(isa)")
+        }
+    }
+
+    @Test("every width, depth and number of momenta", arguments: [1, 3, 4, 5, 8, 13, 16, 24, 32, 33, 64])
+    func width(_ width: Int) throws {
+        for (depth, momenta) in [(1, 3), (2, 3), (4, 1), (3, 5), (2, 8)] {
+            for kind in [Architecture.Kind.star, .smallFC] {
+                var a = Self.star
+                a.kind = kind
+                a.hiddenSize = width
+                a.hiddenLayers = depth
+                a.momenta = momenta
+                a.initialMomentumDecays = [0.9, 0.99, 0.999, 0.5, 0.7, 0.95, 0.97, 0.995]
+                a.initialAdafactorDecays = a.initialMomentumDecays
+                for lane in momenta..<8 {
+                    a.initialMomentumDecays[lane] = 0
+                    a.initialAdafactorDecays[lane] = 0
+                }
+                for shape in [[130], [33, 47], [8, 8, 3, 3], [60, 10]] {
+                    for isa in FusedRun.instructionSets {
+                        let difference = try Self.compare(a, shape, isa: isa, steps: 4)
+                        #expect(difference <= 2e-6, "\(kind) depth \(depth), K \(momenta), \(shape) on \(isa)")
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("networks so wide that OpenBLAS multiplies their matrices", arguments: [257, 300, 512])
+    func blas(_ width: Int) throws {
+        for (depth, momenta) in [(1, 3), (2, 2)] {
+            var a = Self.star
+            a.hiddenSize = width
+            a.hiddenLayers = depth
+            a.momenta = momenta
+            if momenta == 2 {
+                a.initialMomentumDecays[2] = 0
+                a.initialAdafactorDecays[2] = 0
+            }
+            #expect(Rule.usesBLAS(a))
+            for shape in [[19], [20, 7], [3, 4, 3], [2, 600]] {
+                for aggregates in [false, true] {
+                    a.aggregateNominalMagnitude = aggregates
+                    #expect(try Self.compare(a, shape, threads: 1, steps: 2) <= 2e-6, "depth \(depth), \(shape)")
+                }
+            }
+        }
+    }
+
+    @Test("every combination of aggregates, controllers and terms", arguments: 0..<64)
+    func flags(_ bits: Int) throws {
+        var a = Self.star
+        a.aggregateMagnitude = bits & 1 != 0
+        a.aggregateNominalMagnitude = bits & 2 != 0
+        a.aggregateRegularizationMagnitude = bits & 4 != 0
+        a.nominalController = bits & 8 == 0
+        a.regularizationController = bits & 16 == 0
+        if bits & 32 != 0 { a.stepMult = 0 }
+        a.normalizeBlackbox = bits % 3 == 0
+        a.selfnormalizeBlackbox = bits % 5 == 0
+        let estimators: [Architecture.NominalEstimator] = [.sgd, .sgdm, .aggMo, .adam, .adamAggMo]
+        a.nominalEstimator = estimators[bits % 5]
+        for shape in [[130], [33, 47], [300, 150]] {
+            let difference = try Self.compare(a, shape, steps: 4)
+            #expect(difference <= 2e-6, "\(shape)")
+        }
+    }
+
+    @Test("no nominal term, no decay, no blackbox", arguments: 0..<8)
+    func terms(_ bits: Int) throws {
+        var a = Self.star
+        if bits & 1 != 0 { a.stepMult = 0 }
+        if bits & 2 != 0 { a.nominalStepsize = 0 }
+        if bits & 4 != 0 { a.weightDecay = 0 }
+        for shape in [[130], [33, 47]] {
+            #expect(try Self.compare(a, shape) <= 2e-6, "\(shape)")
+        }
+    }
+
+    @Test("tensor_scale and nominal_epsilon", arguments: [true, false])
+    func extensions(_ aggregates: Bool) throws {
+        var a = Self.star
+        a.tensorScale = true
+        a.nominalEpsilon = 1e-12
+        a.aggregateNominalMagnitude = aggregates
+        for controller in [true, false] {
+            a.nominalController = controller
+            for shape in [[], [130], [33, 47], [300, 300]] {
+                #expect(try Self.compare(a, shape) <= 2e-6, "\(shape)")
+            }
+        }
+    }
+
+    @Test("the caller's learning-rate scale and weight decay", arguments: [0, 0.1, 3])
+    func scales(_ scale: Double) throws {
+        for aggregates in [false, true] {
+            var a = Self.star
+            a.aggregateNominalMagnitude = aggregates
+            #expect(try Self.compare(a, [33, 47], scale: scale, decay: 0.01) <= 2e-6)
+        }
+    }
+}

@@ -191,7 +191,7 @@ static void describe(const settings *s, report *r) {
     snprintf(r->library, sizeof r->library, "%s", lopt_version_string());
 #ifdef __clang__
     snprintf(r->compiler, sizeof r->compiler, "clang %s", __clang_version__);
-    r->compiler[strcspn(r->compiler, "(")] = 0;
+    r->compiler[strcspn(r->compiler + 6, " (") + 6] = 0; /* the number alone */
 #else
     snprintf(r->compiler, sizeof r->compiler, "gcc %s", __VERSION__);
 #endif
@@ -248,18 +248,21 @@ static settings parse(int argc, char **argv) {
     return s;
 }
 
+/* One thread, then the most. */
+static int threads_after(int threads, const settings *s) { return threads < s->most_threads ? s->most_threads : 0; }
+
 int main(int argc, char **argv) {
     const int named = problem_count(); /* those from the command line follow */
     const settings s = parse(argc, argv);
     report r = {0};
     describe(&s, &r);
-    for (int threads = 1; threads <= s.most_threads; threads += threads < s.most_threads ? s.most_threads - 1 : 1)
+    for (int threads = 1; threads; threads = threads_after(threads, &s))
         r.peaks[threads] = measure_peaks((lopt_isa)r.isa, threads, s.full ? 1 : 0.2);
     report_machine(&r);
     torch *t = s.torch_script ? torch_start(s.torch_script) : NULL;
     report_head();
     for (int i = s.only_shapes ? named : 0; i < problem_count(); i++)
-        for (int threads = 1; threads <= s.most_threads; threads += threads < s.most_threads ? s.most_threads - 1 : 1)
+        for (int threads = 1; threads; threads = threads_after(threads, &s))
             if (selected(s.problems, problem_at(i)->name)) measure_problem(&s, &r, problem_at(i), threads, t);
     if (t) torch_stop(t);
     if (s.denormals) measure_denormals(&r, s.max_isa);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static problem problems[16];
+static problem problems[40];
 static int count;
 
 static problem *add(const char *name, const char *what) {

@@ -62,15 +62,15 @@ extension Rule {
         }
     }
 
-    private func writeBias(_ t: Tensor, _ features: StepFeatures) {
-        let a = architecture
-        let bias = UnsafeMutablePointer(mutating: t.view.bias)
-        for j in 0..<a.hiddenSize {
-            var sum = Double(theta[a.biasOffset(0) + j])
-            for s in 0..<Architecture.timescales.count {
-                sum += Double(theta[a.weightOffset(0) + (a.features + s) * a.hiddenSize + j]) * features.values[s]
-            }
-            bias?[j] = Float(sum)
+    private func writeBias(_ t: Tensor, _ steps: StepFeatures) {
+        let units = architecture.hiddenSize
+        let initial = theta + architecture.biasOffset(0)
+        let weights = theta + architecture.weightOffset(0) + architecture.features * units
+        guard let bias = UnsafeMutablePointer(mutating: t.view.bias) else { return }
+        for j in 0..<units {
+            var sum = Double(initial[j])
+            for s in 0..<steps.values.count { sum += Double(weights[s * units + j]) * steps.values[s] }
+            bias[j] = Float(sum)
         }
     }
 }

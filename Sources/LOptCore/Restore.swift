@@ -19,7 +19,9 @@ extension Optimizer {
 
     /// Reads a checkpoint from memory.
     public mutating func read(_ bytes: UnsafeRawBufferPointer, _ contents: CheckpointContents) throws(LOptError) {
-        var reader = try CheckpointReader(bytes, options.allocator)
+        // More than the longest names can take: a hostile header is not to cost minutes.
+        let headerLimit = 65_536 + 16_384 * count
+        var reader = try CheckpointReader(bytes, headerLimit: headerLimit, options.allocator)
         try checkMetadata(reader.table)
         try visit(&reader, contents, changing: false)
         try checkNames(reader.table)
@@ -116,9 +118,9 @@ private struct CheckpointReader: ~Copyable {
     /// Where the array after the last one found would be.
     private var next = 0
 
-    init(_ bytes: UnsafeRawBufferPointer, _ allocator: Allocator) throws(LOptError) {
+    init(_ bytes: UnsafeRawBufferPointer, headerLimit: Int, _ allocator: Allocator) throws(LOptError) {
         let name = try Allocation<UInt8>(Optimizer.longestName + 32, allocator)
-        table = try SafeTensors(bytes: bytes, status: .checkpoint, allocator: allocator)
+        table = try SafeTensors(bytes: bytes, status: .checkpoint, headerLimit: headerLimit, allocator: allocator)
         self.name = name
         self.bytes = bytes
     }

@@ -91,12 +91,19 @@ extension Weights {
     /// Writes a weights file, which reads back as weights of the same digest. Its metadata are the constructor values,
     /// the notes, and of the notes of the file that these weights come from those whose keys are not among them.
     ///
-    /// Throws `.invalidArgument` for a note whose key is empty, occurs twice or is that of a constructor value, or that
-    /// is not UTF-8; `.io`: the file at `path` is as it was then; `.noMemory`.
+    /// Throws `.invalidArgument` for a note whose key is empty, occurs twice or is that of a constructor value, that is
+    /// not UTF-8, or for notes beyond 1 MB; `.io`: the file at `path` is as it was then; `.noMemory`.
     public func write(
         path: UnsafePointer<CChar>, notes: UnsafeBufferPointer<Note>, allocator: Allocator
     ) throws(LOptError) {
         try check(notes)
+        let size = try SafeTensorsWriter.size { writer throws(LOptError) in try describe(to: &writer, notes) }
+        let headerSize = size - 8 - architecture.metaParameters * MemoryLayout<Float>.stride
+        guard headerSize <= Weights.maximumHeaderSize else {
+            throw LOptError(
+                .invalidArgument,
+                "the notes make a header of \(headerSize) bytes; at most \(Weights.maximumHeaderSize) are read again")
+        }
         try write(to: ByteSink(replacing: path, allocator), notes)
     }
 

@@ -25,14 +25,16 @@ public struct Weights: ~Copyable {
 // MARK: - Where weights come from
 
 extension Weights {
-    /// A weights file has a few kilobytes; the widest network allowed has 3.4 MB.
-    static let maximumFileSize = 128 * 1024 * 1024
+    /// A weights file has a few kilobytes; the widest network allowed has 3.4 MB, and notes may take the rest of 1 MB.
+    static let maximumFileSize = 8 << 20
+    static let maximumHeaderSize = 1 << 20
 
     /// Weights from the bytes of a weights file (architecture.md), which are copied.
     ///
     /// Throws `.weights` with a line that names what is wrong, `.noMemory`.
     public init(bytes: UnsafeRawBufferPointer, allocator: Allocator) throws(LOptError) {
-        let file = try SafeTensors(bytes: bytes, status: .weights, allocator: allocator)
+        let file = try SafeTensors(
+            bytes: bytes, status: .weights, headerLimit: Weights.maximumHeaderSize, allocator: allocator)
         let architecture = try Architecture(metadataOf: file)
         // Before memory is asked for: a few bytes of metadata may declare a network of megabytes.
         try architecture.checkTensors(of: file)

@@ -39,7 +39,7 @@ import Testing
         Fault(bytes: [2, 0, 0, 0, 0, 0, 0, 0], "a header of 2 bytes in a file of 8"),
         Fault(bytes: [3, 0, 0, 0, 0, 0, 0, 0] + Array("{}".utf8), "a header of 3 bytes in a file of 10"),
         Fault(bytes: [0, 0xe1, 0xf5, 5, 0, 0, 0, 0] + Array("{}".utf8), "a header of 100000000 bytes in a file of 10"),
-        Fault(bytes: [1, 0xe1, 0xf5, 5, 0, 0, 0, 0] + Array("{}".utf8), "100000001 bytes, at most 100000000 may be"),
+        Fault(bytes: [1, 0xe1, 0xf5, 5, 0, 0, 0, 0] + Array("{}".utf8), "100000001 bytes, at most 100000000 are"),
         Fault(bytes: [UInt8](repeating: 255, count: 16), "a header of 18446744073709551615 bytes"),
         Fault(bytes: [0, 0, 0, 0, 0, 0, 0, 0], "expected '{' at byte 8"),
         Fault(bytes: [1, 0, 0, 0, 0, 0, 0, 0] + Array("{}".utf8), "expected a string at byte 9"),

@@ -158,9 +158,17 @@ import Testing
         #expect(fault()?.status == .io)
         try Data().write(to: URL(fileURLWithPath: path))
         #expect(fault()?.status == .weights)
-        #expect(truncate(path, 128 << 20 + 1) == 0)
-        #expect(truncate(path, (128 << 20) + 1) == 0)
-        #expect(fault()?.description.hasSuffix("has 134217729 bytes; weights have at most 134217728") == true)
+        #expect(truncate(path, (8 << 20) + 1) == 0)
+        #expect(fault()?.description.hasSuffix("has 8388609 bytes; weights have at most 8388608") == true)
+    }
+
+    @Test func headersAreShort() {
+        var file = WeightsFile()
+        file.metadata["provenance"] = String(repeating: "x", count: 1_046_000)
+        let bytes = file.bytes
+        #expect(failure { () throws(LOptError) in _ = try weights(of: bytes) } == nil)
+        file.metadata["provenance"] = String(repeating: "x", count: 1 << 20)
+        expect(file, "bytes, at most 1048576 are allowed")
     }
 }
 

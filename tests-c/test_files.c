@@ -1,0 +1,306 @@
+/* The file at the path is the old checkpoint or the new one, whole: a save that fails leaves the old file and nothing beside
+ * it, whatever it fails of. Paths that cannot be read are refused with the system's reason. */
+#define _GNU_SOURCE
+#include "files.h"
+#include "problem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static lopt_optimizer *opt;
+static problem host;
+static snapshot before;
+static char old_file[] = "what was here before";
+
+static void start(void) {
+    lopt_options options = problem_options();
+    problem_small(&host);
+    CHECK_OK(lopt_create(NULL, &options, &opt));
+    problem_register(&host, opt);
+    problem_train(&host, opt, 0, 2);
+    before = snapshot_of(opt, LOPT_WITH_PARAMETERS);
+}
+
+/* There is one file in the directory, and it holds this. */
+static void check_only_file(const char *path, const void *bytes, size_t size) {
+    size_t found_size = 0;
+    void *found = files_read(path, &found_size);
+    CHECK_INT(files_count(files_directory), 1);
+    CHECK(found != NULL);
+    CHECK_INT(found_size, size);
+    if (found && found_size == size) CHECK_BYTES(found, bytes, size);
+    free(found);
+}
+
+static void test_replace(void) {
+    const char *path = files_path("checkpoint");
+    files_write(path, old_file, sizeof old_file);
+    CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
+    check_only_file(path, before.bytes, before.size);
+    problem_train(&host, opt, 2, 3);
+    CHECK_OK(lopt_save(opt, path, 0));
+    snapshot state = snapshot_of(opt, 0);
+    check_only_file(path, state.bytes, state.size);
+    CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
+    snapshot_free(&before), snapshot_free(&state);
+    before = snapshot_of(opt, LOPT_WITH_PARAMETERS);
+    check_only_file(path, before.bytes, before.size);
+    remove(path);
+    /* A path without a directory means the working directory. */
+    char *here = getcwd(NULL, 0);
+    CHECK(here && chdir(files_directory) == 0);
+    CHECK_OK(lopt_save(opt, "plain", LOPT_WITH_PARAMETERS));
+    check_only_file(path = files_path("plain"), before.bytes, before.size);
+    CHECK_OK(lopt_restore(opt, "plain", LOPT_WITH_PARAMETERS));
+    CHECK(chdir(here) == 0);
+    free(here);
+    remove(path);
+}
+
+static void check_save_fails(const char *path, const char *reason) {
+    CHECK_STATUS(lopt_save(opt, path, LOPT_WITH_PARAMETERS), LOPT_ERROR_IO);
+    CHECK_MESSAGE(reason);
+    CHECK_SAME_STATE(opt, &before);
+}
+
+static void test_bad_targets(void) {
+    char name[400];
+    check_save_fails(files_path("missing/checkpoint"), strerror(ENOENT));
+    check_save_fails("", strerror(ENOENT));
+    CHECK_INT(mkdir(files_path("directory"), 0755), 0);
+    check_save_fails(files_path("directory"), strerror(EISDIR));
+    check_save_fails(files_path("directory/"), "");
+    CHECK_INT(files_count(files_path("directory")), 0);
+    CHECK_INT(files_count(files_directory), 1);
+    rmdir(files_path("directory"));
+    files_write(files_path("file"), old_file, sizeof old_file);
+    check_save_fails(files_path("file/checkpoint"), strerror(ENOTDIR));
+    memset(name, 'n', sizeof name - 1), name[sizeof name - 1] = 0;
+    check_save_fails(files_path(name), strerror(ENAMETOOLONG));
+    check_only_file(files_path("file"), old_file, sizeof old_file);
+    remove(files_path("file"));
+
+    /* The longest name that a file may have, and a path that is too long for the system. */
+    name[255] = 0;
+    CHECK_OK(lopt_save(opt, files_path(name), LOPT_WITH_PARAMETERS));
+    check_only_file(files_path(name), before.bytes, before.size);
+    remove(files_path(name));
+    char *path = check_memory(6000);
+    memset(path, '/', 5999);
+    lopt_status status = lopt_save(opt, path, 0);
+    CHECK(status == LOPT_ERROR_INVALID_ARGUMENT || status == LOPT_ERROR_IO);
+    CHECK(lopt_last_error()[0] != 0);
+    status = lopt_restore(opt, path, 0);
+    CHECK(status == LOPT_ERROR_INVALID_ARGUMENT || status == LOPT_ERROR_IO);
+    free(path);
+}
+
+/* A file that may not grow past so many bytes, as on a full disk: nothing is left of the attempt. */
+static void test_no_space(void) {
+    struct rlimit limit, old;
+    signal(SIGXFSZ, SIG_IGN);
+    files_write(files_path("old"), old_file, sizeof old_file);
+    CHECK_INT(getrlimit(RLIMIT_FSIZE, &old), 0);
+    for (size_t size = 0; size < before.size; size += size < 100 ? 33 : 4099) {
+        limit = old, limit.rlim_cur = size;
+        check_context("files of at most %zu bytes", size);
+        CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        lopt_status status = lopt_save(opt, files_path("old"), LOPT_WITH_PARAMETERS);
+        CHECK_INT(setrlimit(RLIMIT_FSIZE, &old), 0);
+        CHECK_INT(status, LOPT_ERROR_IO);
+        CHECK_MESSAGE(strerror(EFBIG));
+        check_only_file(files_path("old"), old_file, sizeof old_file);
+    }
+    check_context("");
+    remove(files_path("old"));
+}
+
+static void test_no_descriptors(void) {
+    struct rlimit limit, old;
+    files_write(files_path("old"), old_file, sizeof old_file);
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &old), 0);
+    limit = old, limit.rlim_cur = 0;
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    lopt_status saved = lopt_save(opt, files_path("old"), LOPT_WITH_PARAMETERS);
+    lopt_status restored = lopt_restore(opt, files_path("old"), LOPT_WITH_PARAMETERS);
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &old), 0);
+    CHECK_INT(saved, LOPT_ERROR_IO);
+    CHECK_INT(restored, LOPT_ERROR_IO);
+    CHECK_MESSAGE(strerror(EMFILE));
+    check_only_file(files_path("old"), old_file, sizeof old_file);
+    remove(files_path("old"));
+}
+
+/* A directory that may not be written. The superuser may write everywhere, so it becomes somebody else. */
+static void test_read_only_directory(void) {
+    enum { NOBODY = 65534 };
+    char directory[512];
+    snprintf(directory, sizeof directory, "%s", files_path("fixed"));
+    CHECK_INT(chmod(files_directory, 0755), 0);
+    CHECK_INT(mkdir(directory, 0755), 0);
+    files_write(files_path("fixed/old"), old_file, sizeof old_file);
+    CHECK_INT(chmod(directory, 0555), 0);
+    int is_root = geteuid() == 0;
+    if (is_root) CHECK_INT(seteuid(NOBODY), 0);
+    check_save_fails(files_path("fixed/old"), strerror(EACCES));
+    check_save_fails(files_path("fixed/new"), strerror(EACCES));
+    if (is_root) CHECK_INT(seteuid(0), 0);
+    CHECK_INT(chmod(directory, 0755), 0);
+    CHECK_INT(files_count(directory), 1);
+    size_t size = 0;
+    void *bytes = files_read(files_path("fixed/old"), &size);
+    CHECK(bytes && size == sizeof old_file && memcmp(bytes, old_file, size) == 0);
+    free(bytes);
+    remove(files_path("fixed/old"));
+    rmdir(directory);
+}
+
+/* ---- Reading -------------------------------------------------------------------------------------------------------- */
+
+static void check_restore_fails(const char *path, lopt_status expected, const char *reason) {
+    check_context("%s", path);
+    CHECK_STATUS(lopt_restore(opt, path, 0), expected);
+    CHECK_MESSAGE(reason);
+    CHECK_SAME_STATE(opt, &before);
+    lopt_weights *weights = (lopt_weights *)&before;
+    lopt_status status = lopt_weights_load(path, NULL, &weights);
+    CHECK(status == LOPT_ERROR_IO || status == LOPT_ERROR_WEIGHTS);
+    CHECK(weights == NULL);
+    check_context("");
+}
+
+static void test_unreadable(void) {
+    check_restore_fails("", LOPT_ERROR_IO, strerror(ENOENT));
+    check_restore_fails(files_path("missing"), LOPT_ERROR_IO, strerror(ENOENT));
+    check_restore_fails(files_path("missing/x"), LOPT_ERROR_IO, strerror(ENOENT));
+    check_restore_fails(files_directory, LOPT_ERROR_IO, "not a regular file");
+    check_restore_fails("/dev/zero", LOPT_ERROR_IO, "not a regular file");
+    check_restore_fails("/dev/null", LOPT_ERROR_IO, "not a regular file");
+    /* Nobody writes to this pipe: opening it must not wait. */
+    CHECK_INT(mkfifo(files_path("pipe"), 0600), 0);
+    alarm(30);
+    check_restore_fails(files_path("pipe"), LOPT_ERROR_IO, "not a regular file");
+    alarm(0);
+    remove(files_path("pipe"));
+    files_write(files_path("empty"), "", 0);
+    check_restore_fails(files_path("empty"), LOPT_ERROR_CHECKPOINT, "");
+    remove(files_path("empty"));
+    /* Sixteen gigabytes of hole are not read into memory. */
+    int file = open(files_path("sparse"), O_WRONLY | O_CREAT, 0600);
+    if (file >= 0 && ftruncate(file, (off_t)1 << 34) == 0) check_restore_fails(files_path("sparse"), LOPT_ERROR_MISMATCH, "");
+    if (file >= 0) close(file);
+    remove(files_path("sparse"));
+    CHECK_INT(symlink(files_path("loop"), files_path("loop")), 0);
+    check_restore_fails(files_path("loop"), LOPT_ERROR_IO, strerror(ELOOP));
+    remove(files_path("loop"));
+}
+
+/* Of the descriptors that a call opens none is left. */
+static void test_descriptors(void) {
+    CHECK_OK(lopt_save(opt, files_path("a"), LOPT_WITH_PARAMETERS));
+    int count = files_count("/proc/self/fd");
+    for (int i = 0; i < 20; i++) {
+        lopt_weights *weights;
+        CHECK_OK(lopt_save(opt, files_path("a"), LOPT_WITH_PARAMETERS));
+        CHECK_OK(lopt_restore(opt, files_path("a"), LOPT_WITH_PARAMETERS));
+        CHECK_STATUS(lopt_restore(opt, "weights/star.safetensors", 0), LOPT_ERROR_CHECKPOINT);
+        CHECK_STATUS(lopt_save(opt, files_directory, 0), LOPT_ERROR_IO);
+        CHECK_STATUS(lopt_restore(opt, files_directory, 0), LOPT_ERROR_IO);
+        CHECK_OK(lopt_weights_load("weights/star.safetensors", NULL, &weights));
+        lopt_weights_free(weights);
+        CHECK_STATUS(lopt_weights_load(files_path("a"), NULL, &weights), LOPT_ERROR_WEIGHTS);
+    }
+    CHECK_INT(files_count("/proc/self/fd"), count);
+    remove(files_path("a"));
+}
+
+/* ---- At the same time ------------------------------------------------------------------------------------------------ */
+
+/* A reader never sees half a file while another process saves again and again; killed in the middle of it, the writer leaves
+ * a whole file. */
+static void test_readers(void) {
+    const char *path = files_path("shared");
+    int status = 0, read_count = 0;
+    CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(120); /* should the parent end before it can kill */
+        for (;;) lopt_save(opt, path, LOPT_WITH_PARAMETERS);
+    }
+    CHECK(child > 0);
+    for (int i = 0; i < check_repetitions(200, 10); i++) {
+        read_count += CHECK_OK(lopt_restore(opt, path, LOPT_WITH_PARAMETERS));
+    }
+    CHECK(read_count > 0);
+    CHECK_SAME_STATE(opt, &before);
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    CHECK_OK(lopt_restore(opt, path, LOPT_WITH_PARAMETERS));
+    /* Killed, it cannot clean up: at most its one temporary file is left, under a name of its own. */
+    CHECK(files_count(files_directory) <= 2);
+}
+
+typedef struct saver {
+    const char *path;
+    int failures;
+} saver;
+
+static void *save_many(void *argument) {
+    saver *s = argument;
+    lopt_optimizer *mine = NULL;
+    problem p;
+    lopt_options options;
+    lopt_options_init(&options, sizeof options);
+    options.threads = 1;
+    problem_small(&p);
+    s->failures += lopt_create(NULL, &options, &mine) != LOPT_OK;
+    for (int i = 0; i < p.count; i++) s->failures += problem_register_one(&p, i, mine) != LOPT_OK;
+    for (int i = 0; i < check_repetitions(30, 5); i++) {
+        s->failures += lopt_save(mine, s->path, LOPT_WITH_PARAMETERS) != LOPT_OK;
+        s->failures += lopt_restore(mine, s->path, LOPT_WITH_PARAMETERS) != LOPT_OK;
+    }
+    lopt_destroy(mine);
+    problem_free(&p);
+    return NULL;
+}
+
+/* Several optimizers may save to one path at once: the last wins, no temporary name is taken twice. */
+static void test_savers(void) {
+    pthread_t threads[4];
+    saver savers[4];
+    const char *path = files_path("common");
+    int left = files_count(files_directory);
+    for (int i = 0; i < 4; i++) {
+        savers[i] = (saver){path, 0};
+        CHECK_INT(pthread_create(&threads[i], NULL, save_many, &savers[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_INT(savers[i].failures, 0);
+    }
+    CHECK_INT(files_count(files_directory), left + 1);
+}
+
+int main(void) {
+    files_start();
+    start();
+    test_replace();
+    test_bad_targets();
+    test_no_space();
+    test_no_descriptors();
+    test_read_only_directory();
+    test_unreadable();
+    test_descriptors();
+    test_readers();
+    test_savers();
+    snapshot_free(&before);
+    lopt_destroy(opt);
+    problem_free(&host);
+    files_end();
+    return check_end();
+}

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static long check_passed, check_failed;
 static char check_text[256]; /* what is being looked at, set by check_context */
@@ -89,7 +91,8 @@ static inline int check_status(lopt_status found, lopt_status expected, const ch
 static inline int check_bits(const float *found, const float *expected, size_t count, const char *what,
                              const char *file, int line) {
     size_t differing = 0, first = 0;
-    for (size_t i = count; i-- > 0;) {
+    int same = memcmp(found, expected, 4 * count) == 0; /* at once, then element by element to say where */
+    for (size_t i = count; !same && i-- > 0;) {
         if (memcmp((const char *)found + 4 * i, (const char *)expected + 4 * i, 4) != 0) differing++, first = i;
     }
     float f = 0, e = 0;
@@ -105,7 +108,8 @@ static inline int check_bytes(const void *found, const void *expected, size_t si
                               int line) {
     const unsigned char *a = found, *b = expected;
     size_t differing = 0, first = 0;
-    for (size_t i = size; i-- > 0;) {
+    int same = memcmp(found, expected, size) == 0;
+    for (size_t i = size; !same && i-- > 0;) {
         if (a[i] != b[i]) differing++, first = i;
     }
     return check_that(differing == 0, file, line, "%s: %zu of %zu bytes differ, the first at %zu: %02x, expected %02x",
@@ -127,6 +131,25 @@ static inline void *check_memory(size_t size) {
 static inline int check_mode(const char *mode) {
     const char *current = getenv("LOPT_TEST_MODE");
     return strcmp(current ? current : "plain", mode) == 0;
+}
+
+/* Runs a check in a child process, which it may not end. */
+#define CHECK_SURVIVES(body, argument) check_survives(body, argument, #body, __FILE__, __LINE__)
+
+static inline int check_survives(void (*body)(void *), void *argument, const char *what, const char *file, int line) {
+    int status = 0;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        check_failed = 0;
+        body(argument);
+        fflush(stdout);
+        _exit(check_failed == 0 ? 0 : 1);
+    }
+    if (!check_that(child > 0 && waitpid(child, &status, 0) == child, file, line, "fork")) return 0;
+    return check_that(WIFEXITED(status) && WEXITSTATUS(status) == 0, file, line,
+                      "%s ended the process: signal %d, exit status %d", what,
+                      WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
 }
 
 /* Where everything is many times slower, `fewer` repetitions do. */

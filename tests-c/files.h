@@ -28,6 +28,16 @@ static inline const char *files_path(const char *name) {
     return paths[turn];
 }
 
+/* A file of the repository. The tests run in its root, or LOPT_SOURCE_DIR says where it is. */
+static inline const char *files_source(const char *name) {
+    static char paths[4][1024];
+    static int turn;
+    const char *root = getenv("LOPT_SOURCE_DIR");
+    turn = (turn + 1) % 4;
+    snprintf(paths[turn], sizeof paths[turn], "%s%s%s", root ? root : "", root ? "/" : "", name);
+    return paths[turn];
+}
+
 /* How many names are in a directory, but . and .. */
 static inline int files_count(const char *directory) {
     DIR *d = opendir(directory);

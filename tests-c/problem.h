@@ -1,4 +1,4 @@
-/* Tensors to train: a few shapes, a quadratic loss with known gradients, and snapshots of all that an optimizer holds. */
+/* Tensors to train: a few shapes, a quadratic loss with known gradients, and snapshots of what an optimizer holds. */
 #ifndef LOPT_PROBLEM_H
 #define LOPT_PROBLEM_H
 

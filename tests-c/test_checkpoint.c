@@ -1,5 +1,5 @@
-/* Resuming from a checkpoint gives the same bits as never having stopped: from a file and from memory, in another process,
- * with other threads and another instruction set. What does not match is refused by name. */
+/* Resuming from a checkpoint gives the same bits as never having stopped: from a file and from memory, in another
+ * process, with other threads and another instruction set. What does not match is refused by name. */
 #define _GNU_SOURCE
 #include "files.h"
 #include "problem.h"
@@ -71,7 +71,7 @@ static int32_t isa_of(lopt_optimizer *opt) {
 
 static void test_resume_in_another_process(void) {
     static const int cuts[] = {0, 1, 2, 7, 11, 12};
-    for (int c = 0; c < 6; c++) {
+    for (int c = 0; c < 6; c += check_repetitions(1, 3)) {
         problem p;
         size_t size = 0;
         problem_large(&p);
@@ -214,7 +214,7 @@ static void test_options_are_restored(void) {
     problem_free(&p), problem_free(&q);
 }
 
-/* ---- Refusals ------------------------------------------------------------------------------------------------------- */
+/* ---- Refusals ---------------------------------------------------------------------------------------------------- */
 
 static lopt_optimizer *saved; /* of the small problem */
 static problem saved_problem;

@@ -11,7 +11,7 @@
 #include <xmmintrin.h>
 #endif
 
-/* ---- Environments --------------------------------------------------------------------------------------------------- */
+/* ---- Environments ------------------------------------------------------------------------------------------------ */
 
 typedef struct environment {
     const char *name;
@@ -48,7 +48,7 @@ static int is_emulated(const environment *e) {
     return check_mode("valgrind") && (e->rounding != FE_TONEAREST || e->traps || e->flush || e->flags);
 }
 
-/* ---- Every call ------------------------------------------------------------------------------------------------------- */
+/* ---- Every call -------------------------------------------------------------------------------------------------- */
 
 /* A fresh optimizer and what the calls need. */
 typedef struct fixture {
@@ -80,7 +80,7 @@ static void set_up(void) {
     problem_register(&f.p, f.opt);
     problem_train(&f.p, f.opt, 0, 2);
     f.state = snapshot_of(f.opt, LOPT_WITH_PARAMETERS);
-    f.file = files_read("weights/star.safetensors", &f.file_size);
+    f.file = files_read(files_source("weights/star.safetensors"), &f.file_size);
     CHECK(f.file != NULL);
     CHECK_OK(lopt_save(f.opt, files_path("saved"), 0));
 }
@@ -127,7 +127,7 @@ CALL(state_read, lopt_state_read(f.opt, 1, f.state.bytes, f.state.size))
 CALL(save, lopt_save(f.opt, files_path("saved"), 1))
 CALL(restore, lopt_restore(f.opt, files_path("saved"), 0))
 CALL(weights_builtin, lopt_weights_builtin("star", NULL, &f.loaded))
-CALL(weights_load, lopt_weights_load("weights/star-authors-rule.safetensors", NULL, &f.loaded))
+CALL(weights_load, lopt_weights_load(files_source("weights/star-authors-rule.safetensors"), NULL, &f.loaded))
 CALL(weights_from_memory, lopt_weights_from_memory(f.file, f.file_size, NULL, &f.loaded))
 CALL(weights_metadata, (lopt_weights_metadata(f.weights, "kind"), LOPT_OK))
 CALL(weights_free, (lopt_weights_free(f.weights), f.weights = NULL, LOPT_OK))
@@ -137,9 +137,9 @@ CALL(texts, (lopt_version(), lopt_version_string(), lopt_last_error(), lopt_stat
 
 #define ENTRY(name) {#name, call_##name}
 static const struct { const char *name; call function; } calls[] = {
-    ENTRY(create), ENTRY(create_from), ENTRY(create_refused), ENTRY(destroy), ENTRY(add_tensor), ENTRY(bind), ENTRY(step),
-    ENTRY(step_nan), ENTRY(step_signalling_nan), ENTRY(step_infinity), ENTRY(step_denormal), ENTRY(step_huge),
-    ENTRY(step_tensor), ENTRY(set_lr_scale), ENTRY(set_lr_scale_refused), ENTRY(set_lr_scale_denormal),
+    ENTRY(create), ENTRY(create_from), ENTRY(create_refused), ENTRY(destroy), ENTRY(add_tensor), ENTRY(bind),
+    ENTRY(step), ENTRY(step_nan), ENTRY(step_signalling_nan), ENTRY(step_infinity), ENTRY(step_denormal),
+    ENTRY(step_huge), ENTRY(step_tensor), ENTRY(set_lr_scale), ENTRY(set_lr_scale_refused), ENTRY(set_lr_scale_denormal),
     ENTRY(set_tensor_options), ENTRY(stats), ENTRY(stats_of_one), ENTRY(info), ENTRY(state_size), ENTRY(state_write),
     ENTRY(state_read), ENTRY(save), ENTRY(restore), ENTRY(weights_builtin), ENTRY(weights_load),
     ENTRY(weights_from_memory), ENTRY(weights_metadata), ENTRY(weights_free), ENTRY(options_init),
@@ -179,7 +179,7 @@ static void test_every_call(void) {
     }
 }
 
-/* ---- The same bits ------------------------------------------------------------------------------------------------------ */
+/* ---- The same bits ----------------------------------------------------------------------------------------------- */
 
 /* Everything from the file of the weights to the end of training under an environment; gradients under the default. */
 static snapshot train(const environment *e, int32_t threads, lopt_statistics *statistics) {
@@ -193,7 +193,7 @@ static snapshot train(const environment *e, int32_t threads, lopt_statistics *st
     options.threads = threads;
     options.lr_scale = 0.7, options.weight_decay = 0.01;
     enter(e);
-    failures += lopt_weights_load("weights/star-authors-rule.safetensors", NULL, &weights) != LOPT_OK;
+    failures += lopt_weights_load(files_source("weights/star-authors-rule.safetensors"), NULL, &weights) != LOPT_OK;
     failures += lopt_create(weights, &options, &opt) != LOPT_OK;
     lopt_weights_free(weights);
     for (int i = 0; i < p.count; i++) failures += problem_register_one(&p, i, opt) != LOPT_OK;

@@ -46,7 +46,7 @@ static void train_whole(int32_t threads) {
     problem_free(&p);
 }
 
-/* ---- Output ----------------------------------------------------------------------------------------------------------- */
+/* ---- Output ------------------------------------------------------------------------------------------------------ */
 
 /* Calls that work and calls that do not. */
 static void many_calls(void) {
@@ -89,7 +89,7 @@ static void test_no_output(void) {
     remove(files_path("output"));
 }
 
-/* ---- Threads ---------------------------------------------------------------------------------------------------------- */
+/* ---- Threads ----------------------------------------------------------------------------------------------------- */
 
 /* Whether every signal that can be blocked is, in a thread of this process. */
 static int blocks_signals(const char *task) {
@@ -141,7 +141,7 @@ static void test_threads(int at_start) {
     check_context("");
 }
 
-/* ---- Signals ---------------------------------------------------------------------------------------------------------- */
+/* ---- Signals ----------------------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t alarms, alarms_elsewhere;
 static void on_alarm(int signal_number) {
@@ -215,14 +215,14 @@ static void test_waiting_host(void) {
                WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
 }
 
-/* ---- Stacks, fork, unloading ------------------------------------------------------------------------------------------- */
+/* ---- Stacks, fork, unloading ------------------------------------------------------------------------------------- */
 
 static void *on_small_stack(void *nothing) {
     lopt_weights *weights = NULL;
     train_whole(1);
     train_whole(3);
     many_calls();
-    CHECK_OK(lopt_weights_load("weights/star.safetensors", NULL, &weights));
+    CHECK_OK(lopt_weights_load(files_source("weights/star.safetensors"), NULL, &weights));
     lopt_weights_free(weights);
     return nothing;
 }
@@ -360,7 +360,7 @@ int main(int count, char **arguments) {
     test_signals();
     test_waiting_host();
     test_small_stack();
-    /* ThreadSanitizer allows no threads after a fork; with ASan in the library two copies of it are its globals twice. */
+    /* ThreadSanitizer allows no threads after a fork; ASan in the library, no second copy of its globals. */
     if (!check_mode("thread")) test_fork();
     if (!check_mode("thread") && !check_mode("address")) test_unloading();
     snapshot_free(&expected);

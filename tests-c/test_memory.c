@@ -1,12 +1,13 @@
-/* The caller's allocator: every allocation goes through it, on the caller's thread, comes back with the same size, and none
- * is made by a step. When the n-th allocation fails, for every n, the call says so, nothing has changed and nothing is lost. */
+/* The caller's allocator: every allocation goes through it, on the caller's thread, comes back with the same size, and
+ * none is made by a step. When the n-th allocation fails, for every n, the call says so, nothing has changed and nothing
+ * is lost. */
 #define _GNU_SOURCE
 #include "files.h"
 #include "problem.h"
 
 #include <pthread.h>
 
-/* ---- An allocator that keeps the books ---------------------------------------------------------------------------------- */
+/* ---- An allocator that keeps the books --------------------------------------------------------------------------- */
 
 typedef struct block {
     void *pointer;
@@ -87,7 +88,7 @@ static void books_close(books *b) {
     free(b);
 }
 
-/* ---- Steps and all that -------------------------------------------------------------------------------------------------- */
+/* ---- Steps and all that ------------------------------------------------------------------------------------------ */
 
 /* The same bits with memory that comes filled with rubbish, from threads or not; steps do not allocate. */
 static void test_steps(int32_t threads) {
@@ -150,7 +151,7 @@ static void test_two_allocators(void) {
     problem_free(&p);
 }
 
-/* ---- The n-th allocation fails -------------------------------------------------------------------------------------------- */
+/* ---- The n-th allocation fails ----------------------------------------------------------------------------------- */
 
 enum { TENSORS = 40 };
 
@@ -201,8 +202,8 @@ static int is_near(const scenario *s) {
         if (before.bytes) snapshot_free(&before); \
     } while (0)
 
-/* `fail` is the allocation that fails, or the first of all that fail until the call has returned; 0: none. Returns whether
- * it was reached. */
+/* `fail` is the allocation that fails, or the first of all that fail until the call has returned; 0: none. Returns
+ * whether it was reached. */
 static int run_scenario(long fail, int persistent, float *result) {
     static scenario s;
     const char *path = files_path("scenario");
@@ -211,11 +212,11 @@ static int run_scenario(long fail, int persistent, float *result) {
     s.b = books_open(&s.options.allocator);
     s.b->fail_from = fail > 0 ? fail : 1L << 60;
     s.b->fail_to = persistent ? 1L << 60 : fail;
-    s.file = files_read("weights/star.safetensors", &s.file_size);
+    s.file = files_read(files_source("weights/star.safetensors"), &s.file_size);
     CHECK(s.file != NULL);
     TRY(&s, lopt_weights_builtin("star", &s.options.allocator, &s.builtin), s.builtin);
     TRY(&s, lopt_weights_from_memory(s.file, s.file_size, &s.options.allocator, &s.copied), s.copied);
-    TRY(&s, lopt_weights_load("weights/star.safetensors", &s.options.allocator, &s.loaded), s.loaded);
+    TRY(&s, lopt_weights_load(files_source("weights/star.safetensors"), &s.options.allocator, &s.loaded), s.loaded);
     TRY(&s, lopt_create(s.loaded, &s.options, &s.opt), s.opt);
     for (int i = 0; i < TENSORS; i++) {
         char name[16];

@@ -1,7 +1,6 @@
 /* Gradients that are not finite: each policy does what it says, the counters count, and nothing is poisoned. */
+#define _GNU_SOURCE
 #include "problem.h"
-
-#include <float.h>
 
 typedef struct bad_number {
     const char *name;
@@ -267,6 +266,32 @@ static void test_frozen(void) {
     }
 }
 
+static void step_with_parameter(void *bits) {
+    problem p;
+    problem_large(&p);
+    lopt_optimizer *opt = make(LOPT_NONFINITE_SKIP_STEP, 2, &p);
+    for (int i = 0; i < p.count; i++) put(&p.tensors[i].parameter[p.tensors[i].elements / 2], *(const uint32_t *)bits);
+    for (int step = 0; step < 3; step++) {
+        for (int i = 0; i < p.count; i++) {
+            for (int64_t j = 0; j < p.tensors[i].elements; j++) p.tensors[i].gradient[j] = 0.01f;
+        }
+        CHECK_OK(lopt_step(opt));
+    }
+    CHECK(statistics_of(opt, -1).steps == 3);
+    lopt_destroy(opt);
+    problem_free(&p);
+}
+
+/* Parameters are the host's: ones that are not finite stay so, and do not end the process. */
+static void test_parameters(void) {
+    for (int i = 0; i < BAD_NUMBERS; i++) {
+        uint32_t bits = bad_numbers[i].bits;
+        check_context("%s among the parameters", bad_numbers[i].name);
+        CHECK_SURVIVES(step_with_parameter, &bits);
+    }
+    check_context("");
+}
+
 int main(void) {
     test_skip_step(1);
     test_skip_step(4);
@@ -279,5 +304,6 @@ int main(void) {
     test_all_bad();
     test_largest_allowed();
     test_frozen();
+    if (!check_mode("thread")) test_parameters();
     return check_end();
 }

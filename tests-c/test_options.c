@@ -1,5 +1,6 @@
-/* Options out of range are refused by name, structs of other sizes are understood or refused, and what is allowed works. */
+/* Options out of range are refused by name, structs of other sizes are understood or refused, what is allowed works. */
 #define _GNU_SOURCE
+#include "files.h"
 #include "problem.h"
 
 #include <limits.h>
@@ -88,7 +89,8 @@ static void test_half_an_allocator(void) {
         CHECK_MESSAGE("allocator");
         CHECK(weights == NULL);
         weights = GARBAGE;
-        CHECK_STATUS(lopt_weights_load("weights/star.safetensors", &halves[i], &weights), LOPT_ERROR_INVALID_ARGUMENT);
+        CHECK_STATUS(lopt_weights_load(files_source("weights/star.safetensors"), &halves[i], &weights),
+                     LOPT_ERROR_INVALID_ARGUMENT);
         CHECK(weights == NULL);
         weights = GARBAGE;
         CHECK_STATUS(lopt_weights_from_memory("x", 1, &halves[i], &weights), LOPT_ERROR_INVALID_ARGUMENT);
@@ -265,11 +267,14 @@ static void test_isa_caps(void) {
         check_context("cap %d", cap);
         CHECK_INT(isa_with(NULL, cap), least(cap, widest));
         CHECK_INT(isa_with(names[cap - 1], LOPT_ISA_AUTO), least(cap, widest));
-        for (int32_t both = 1; both <= 3; both++) CHECK_INT(isa_with(names[both - 1], cap), least(least(cap, both), widest));
+        for (int32_t both = 1; both <= 3; both++) {
+            CHECK_INT(isa_with(names[both - 1], cap), least(least(cap, both), widest));
+        }
     }
     static char very_long[10001];
     memset(very_long, 'a', sizeof very_long - 1);
-    const char *bad[] = {"avx", "AVX2", "avx2 ", " avx2", "sse2", "0", "3", "avx512f", "baseline,avx2", "\x01", very_long};
+    const char *bad[] = {"avx", "AVX2", "avx2 ", " avx2", "sse2", "0", "3", "avx512f", "baseline,avx2", "\x01",
+                         very_long};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         check_context("LOPT_MAX_ISA %zu", i);
         setenv("LOPT_MAX_ISA", bad[i], 1);

@@ -47,7 +47,7 @@ static void test_threads(void) {
     check_context("");
 }
 
-/* ---- Instruction sets --------------------------------------------------------------------------------------------- */
+/* ---- Instruction sets -------------------------------------------------------------------------------------------- */
 
 static int32_t widest_isa(void) {
     lopt_optimizer *opt;
@@ -99,7 +99,7 @@ static void test_isa(void) {
     free(saved);
 }
 
-/* ---- The caller's parallel-for ------------------------------------------------------------------------------------ */
+/* ---- The caller's parallel-for ----------------------------------------------------------------------------------- */
 
 typedef struct caller {
     int mode; /* 0: in order, 1: in reverse, 2: threads */
@@ -167,7 +167,7 @@ static void test_parallel_for(void) {
     check_context("");
 }
 
-/* ---- Order ---------------------------------------------------------------------------------------------------------- */
+/* ---- Order ------------------------------------------------------------------------------------------------------- */
 
 /* One by one, each as soon as its gradient is there, forwards and backwards. */
 static void test_step_tensor(void) {
@@ -242,7 +242,7 @@ static void test_added_later(void) {
     problem_free(&p), problem_free(&q);
 }
 
-/* ---- Memory --------------------------------------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 /* New memory with the same numbers in the middle of training makes no difference; gradients are only read. */
 static void test_bind(void) {

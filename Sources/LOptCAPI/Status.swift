@@ -5,9 +5,12 @@ import LOptCore
 // Every function here is one line of lopt.h: check the arguments, translate, call LOptCore. `@implementation` has the
 // compiler compare each signature with the header's.
 
-/// Runs the body of a call; a thrown error becomes its status, and its message the thread's last.
+/// Runs the body of a call in the default floating-point environment; a thrown error becomes its status, and its message the
+/// thread's last.
 @inline(__always)
 func status(_ body: () throws(LOptError) -> lopt_status) -> lopt_status {
+    let floatState = lopt_system_enter_default_float()
+    defer { lopt_system_restore_float(floatState) }
     do {
         return try body()
     } catch {

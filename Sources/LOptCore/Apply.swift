@@ -2,7 +2,7 @@ import CLOptShims
 
 /// The caller's multipliers of one tensor in one step.
 struct StepScales {
-    /// Of the whole step.
+    /// Of the whole step. With 0 nothing is written: denormal parameters would else be flushed.
     let learningRate: Double
     /// The part of the parameter that is taken off, beside what the rule takes.
     let decay: Double
@@ -29,7 +29,7 @@ extension Rule {
         }
         setBlackbox(&apply, sums, scales)
         setDecay(&apply, scales, mean: 0)
-        apply.write = 1
+        apply.write = scales.learningRate > 0 ? 1 : 0
         return apply
     }
 
@@ -38,7 +38,7 @@ extension Rule {
         _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, magnitude: Double, nominal: Double, regularization: Double
     ) -> lopt_apply {
         var apply = lopt_apply()
-        apply.write = 1
+        apply.write = scales.learningRate > 0 ? 1 : 0
         apply.decay_keep = 1
         setNominal(&apply, t, sums, scales, mean: architecture.nominalController ? nominal : 1)
         apply.nominal = apply.direction

@@ -56,7 +56,9 @@ extension Optimizer {
         let counters = try Allocation<Int64>(3, options.allocator)
         try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2)
         try Optimizer.checkRestored(numbers.pointer[0], "lr_scale")
-        try Optimizer.checkRestored(numbers.pointer[1], "weight_decay")
+        guard numbers.pointer[1] >= 0 && numbers.pointer[1] <= 1 else {
+            throw LOptError(.checkpoint, "weight_decay is \(numbers.pointer[1]); allowed are 0 to 1")
+        }
         if changing { (learningRateScale, weightDecay) = (numbers.pointer[0], numbers.pointer[1]) }
         for i in 0..<count {
             let t = tensors[i]
@@ -66,12 +68,16 @@ extension Optimizer {
                 try reader.take(t.nameBytes, section, changing: changing)
             }
             try reader.take(t.nameBytes, Tensor.stepSuffix, .i64, into: counters.pointer, 3)
-            guard counters.pointer[0] >= 0, counters.pointer[1] >= 0, counters.pointer[2] >= 0 else {
-                throw LOptError(.checkpoint, "'\(t.nameBytes)/step' has a negative number")
+            for j in 0..<3 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
+                throw LOptError(
+                    .checkpoint, "'\(t.nameBytes)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
             }
             try reader.take(t.nameBytes, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3)
             try Optimizer.checkRestored(numbers.pointer[0], "lr_scale of a tensor")
             try Optimizer.checkRestored(numbers.pointer[1], "weight_decay_scale of a tensor")
+            guard numbers.pointer[2] == 0 || numbers.pointer[2] == 1 else {
+                throw LOptError(.checkpoint, "frozen is \(numbers.pointer[2]); allowed are 0 and 1")
+            }
             if changing {
                 tensors[i].steps = counters.pointer[0]
                 tensors[i].stepsSkipped = counters.pointer[1]
@@ -82,6 +88,9 @@ extension Optimizer {
             }
         }
     }
+
+    /// Above any number of steps that can be taken, and far from where counting on would overflow.
+    private static let largestCount: Int64 = 1 << 53
 
     /// Every tensor here was found in the checkpoint; now the other way round.
     private func checkNames(_ table: borrowing SafeTensors) throws(LOptError) {

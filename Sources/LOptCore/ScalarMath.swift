@@ -9,7 +9,7 @@ enum ScalarMath {
         0.5, 1, 1,
     ]
 
-    /// e^x within 1e-15 relative; the argument is clamped to +-700, where the result is a normal number.
+    /// e^x within 1e-15 relative; the argument is clamped to +-700, where the result is a normal number. NaN gives NaN.
     static func exp(_ argument: Double) -> Double {
         let x = min(max(argument, -700), 700)
         // n is the nearest integer to x / ln 2: adding 1.5 * 2^52 rounds, and leaves it in the low bits.
@@ -19,7 +19,9 @@ enum ScalarMath {
         let r = (x - n * 0.693_147_180_369_123_8) - n * 1.908_214_929_270_587_7e-10
         var e = 0.0
         for k in 0..<reciprocalFactorials.count { e = e * r + reciprocalFactorials[k] }
-        return e * Double(bitPattern: UInt64(bitPattern: Int64(n) + 1023) << 52)
+        // From the bits, because converting a NaN to an integer would end the process.
+        let exponent = shifted.bitPattern &- shifter.bitPattern &+ 1023
+        return e * Double(bitPattern: exponent << 52)
     }
 
     /// ln x of a positive, finite, normal number, within 1e-15 absolute near 1 and relative elsewhere.

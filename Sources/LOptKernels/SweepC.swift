@@ -131,7 +131,7 @@ func sweepD(
                 momentum: t.momentum + at, diagonal: Floats(t.momentum), lanes: n)
             let w = direction(rule, t, e) * scale
             squares += masked(w * w, n)
-            store(t.parameter + at, p * keep - w, n)
+            if apply.write != 0 { store(t.parameter + at, p * keep - w, n) }
         }
         sums[slot] = squares
         sums.added((count + lanes - 1) / lanes)

@@ -132,6 +132,18 @@ static inline uint64_t lopt_system_enter_float(void) {
     return 0;
 #endif
 }
+/* The same without flushing, for all else: a host's rounding mode or traps change no message, and it finds its status flags as
+ * it left them. */
+static inline uint64_t lopt_system_enter_default_float(void) {
+    uint64_t old = lopt_system_enter_float();
+#if defined(__x86_64__)
+    __builtin_ia32_ldmxcsr(0x1f80);
+#elif defined(__aarch64__)
+    uint64_t none = 0;
+    __asm__ volatile("msr fpcr, %0" : : "r"(none));
+#endif
+    return old;
+}
 static inline void lopt_system_restore_float(uint64_t old) {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr((unsigned)old);

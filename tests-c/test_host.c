@@ -227,18 +227,26 @@ static void *on_small_stack(void *nothing) {
     return nothing;
 }
 
+static int has_openblas(void) {
+    char line[512];
+    int found = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    if (!CHECK(maps != NULL)) return 0;
+    while (fgets(line, sizeof line, maps)) found |= strstr(line, "libopenblas") != NULL;
+    fclose(maps);
+    return found;
+}
+
 static void test_small_stack(void) {
     pthread_attr_t attributes;
     pthread_t thread;
-    /* Instrumented code needs a multiple of the stack. */
-    size_t size = check_mode("plain") ? 65536 : 1 << 20;
+    /* 64 KiB. OpenBLAS, where it is linked, takes 60 KiB of every stack for its own thread-local memory, and instrumented
+     * code needs a multiple. */
+    size_t size = 65536 + (has_openblas() ? 65536 : 0);
+    if (!check_mode("plain")) size = 1 << 20;
     CHECK_INT(pthread_attr_init(&attributes), 0);
     CHECK_INT(pthread_attr_setstacksize(&attributes, size), 0);
-    /* EINVAL: the thread-local memory of all libraries does not fit. The calls themselves are then tried with more. */
-    if (!CHECK_INT(pthread_create(&thread, &attributes, on_small_stack, NULL), 0)) {
-        CHECK_INT(pthread_attr_setstacksize(&attributes, 2 * size), 0);
-        if (!CHECK_INT(pthread_create(&thread, &attributes, on_small_stack, NULL), 0)) return;
-    }
+    if (!CHECK_INT(pthread_create(&thread, &attributes, on_small_stack, NULL), 0)) return;
     CHECK_INT(pthread_join(thread, NULL), 0);
     pthread_attr_destroy(&attributes);
 }
@@ -341,6 +349,13 @@ static void test_unloading(void) {
 }
 
 int main(int count, char **arguments) {
+    /* OpenBLAS starts threads of its own when it is loaded, and they take the host's signals. That is not ours to mend
+     * or to test: a host that minds sets this variable, or builds with BLAS=none. */
+    if (!getenv("OPENBLAS_NUM_THREADS")) {
+        setenv("OPENBLAS_NUM_THREADS", "1", 1);
+        execv("/proc/self/exe", arguments);
+        return 1;
+    }
     int at_start = tasks();
     program = arguments[0];
     if (count == 2 && strcmp(arguments[1], "wait") == 0) return wait_for_signal();

@@ -19,7 +19,9 @@ DESTDIR  ?=
 BLAS     ?= openblas
 # address or thread: an instrumented library, in a build directory of its own.
 SANITIZE ?=
-BUILD    ?= build$(if $(SANITIZE),/$(SANITIZE))
+# aarch64 cross-compiles, without OpenBLAS, with Debian's cross compiler. Empty: for this machine.
+TARGET   ?=
+BUILD    ?= build$(if $(SANITIZE)$(TARGET),/$(SANITIZE)$(TARGET))
 SWIFTC   ?= swiftc
 OBJCOPY  ?= objcopy
 STRIP    ?= strip
@@ -36,7 +38,8 @@ SONAME  := liblopt.so.$(MAJOR)
 LIBRARY := $(BUILD)/liblopt.so.$(VERSION)
 OBJ     := $(BUILD)/obj
 
-ifeq ($(shell uname -m),x86_64)
+MACHINE := $(or $(TARGET),$(shell uname -m))
+ifeq ($(MACHINE),x86_64)
 kernels := LOptKernels LOptKernelsAVX2 LOptKernelsAVX512
 else
 kernels := LOptKernels
@@ -45,10 +48,11 @@ endif
 ifeq ($(filter $(BLAS),openblas none),)
 $(error BLAS is $(BLAS); allowed are openblas and none)
 endif
-ifeq ($(filter $(SANITIZE),address thread),)
-ifneq ($(SANITIZE),)
+ifneq ($(filter-out address thread,$(SANITIZE)),)
 $(error SANITIZE is $(SANITIZE); allowed are address and thread)
 endif
+ifneq ($(filter-out aarch64,$(TARGET)),)
+$(error TARGET is $(TARGET); allowed is aarch64)
 endif
 
 Q   := $(if $(V),,@)
@@ -62,6 +66,17 @@ export BLAS SWIFTC
 swift_flags := -enable-experimental-feature Embedded -swift-version 6 -wmo -parse-as-library \
 	-Xfrontend -function-sections -Xcc -Wno-psabi -I Sources/CLOptShims/include \
 	$(if $(SANITIZE),-g -sanitize=$(SANITIZE))
+# A toolchain for x86-64 has no Embedded standard library for aarch64 Linux, but one for bare aarch64: the same code, given
+# the C headers of the one and position-independent.
+ifneq ($(TARGET),)
+override BLAS := none
+cross := aarch64-linux-gnu-
+CC := $(cross)gcc
+OBJCOPY := $(cross)objcopy
+STRIP := $(cross)strip
+swift_flags += -target aarch64-none-none-elf -Xcc -isystem -Xcc /usr/aarch64-linux-gnu/include -Xcc -D__linux__ \
+	-Xcc -D__unix__ -Xcc -fPIC
+endif
 ifeq ($(BLAS),none)
 core_flags := -D LOPT_NO_BLAS
 blas_libs  :=
@@ -119,7 +134,7 @@ $(OBJ)/link.command: FORCE
 
 # swiftc leaves an output alone that would not change, hence the touch.
 define compile
-	@scripts/dependencies build
+	@scripts/dependencies build $(TARGET)
 	$(call say,SWIFT,$(1))
 	$(Q)$(SWIFTC) $(swift_flags) $(flags_$(1)) -module-cache-path $(BUILD)/module-cache -module-name $(1) -c -o $(2) $(sources_$(1))
 	$(Q)touch $(2)
@@ -214,5 +229,6 @@ help:
 	@echo 'make clean'
 	@echo
 	@echo 'BLAS=none            without OpenBLAS'
+	@echo 'TARGET=aarch64       a library for 64-bit Arm in build/aarch64, on a machine that is not'
 	@echo 'SANITIZE=address     an instrumented library in build/address (or thread)'
 	@echo 'V=1                  shows the commands'

@@ -33,7 +33,8 @@
  * NUMBERS.  All tensors are IEEE 754 binary32 ("f32"). For given weights, shapes and gradients the result has the same
  * bits whatever the number of threads, and on AVX2, AVX-512 and Arm NEON alike; the baseline x86-64 path has no fused
  * multiply-add and rounds differently. (Weights whose network is wider than 256 units go to OpenBLAS, whose bits depend on
- * the processor it finds.) Denormal numbers count as 0 in a step. The caller's floating-point environment is the same
+ * the processor it finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in
+ * a step. The caller's floating-point environment is the same
  * after a call as before it.
  *
  * STABILITY.  Within a major version functions, enum values and struct fields are only ever added; structs carry their

@@ -63,8 +63,8 @@ static inline void problem_small(problem *p) {
 /* The small ones, and two that are worth several threads: a matrix and a vector of more than one chunk. */
 static inline void problem_large(problem *p) {
     problem_small(p);
-    problem_add(p, "wide", 2, (int64_t[]){211, 533});
-    problem_add(p, "long", 1, (int64_t[]){70001});
+    problem_add(p, "wide", 2, (int64_t[]){check_repetitions(211, 110), check_repetitions(533, 303)});
+    problem_add(p, "long", 1, (int64_t[]){check_repetitions(70001, 33001)});
     problem_start(p);
 }
 

@@ -253,7 +253,7 @@ static int run_scenario(long fail, int persistent, float *result) {
 
 static void test_failing_allocations(int persistent) {
     static float expected[TENSORS * 12], found[TENSORS * 12];
-    int stride = check_repetitions(1, 7);
+    int stride = check_repetitions(1, 19);
     long n = 1;
     CHECK_INT(run_scenario(0, 0, expected), 0);
     for (;; n += stride) {

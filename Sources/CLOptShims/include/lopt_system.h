@@ -124,10 +124,11 @@ static inline uint64_t lopt_system_enter_float(void) {
     __builtin_ia32_ldmxcsr(0x9fc0); /* FTZ, all exceptions masked, DAZ */
     return old;
 #elif defined(__aarch64__)
-    uint64_t old, flush = (uint64_t)1 << 24;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    uint64_t control, status, flush = (uint64_t)1 << 24;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("mrs %0, fpsr" : "=r"(status));
     __asm__ volatile("msr fpcr, %0" : : "r"(flush));
-    return old;
+    return (control & 0xffffffffu) | status << 32;
 #else
     return 0;
 #endif
@@ -148,7 +149,8 @@ static inline void lopt_system_restore_float(uint64_t old) {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr((unsigned)old);
 #elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"(old & 0xffffffffu));
+    __asm__ volatile("msr fpsr, %0" : : "r"(old >> 32));
 #else
     (void)old;
 #endif

@@ -28,6 +28,8 @@ let kernelTargets = [kernels("LOptKernels", define: "LOPT_BASELINE", march: [])]
 
 let package = Package(
     name: "lopt",
+    products: [.executable(name: "lopt", targets: ["lopt"])],
+    dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")],
     targets: [
         // MARK: - C modules
         .systemLibrary(name: "CLOpt"),
@@ -40,8 +42,17 @@ let package = Package(
             dependencies: ["CLOptShims", "COpenBLAS"] + kernelTargets.map { .target(name: $0.name) }),
         .target(name: "LOptCAPI", dependencies: ["CLOpt", "LOptCore"]),
 
+        // MARK: - Meta-training and evaluation
+        .target(name: "LOptMeta", dependencies: ["LOptCore", "COpenBLAS"]),
+        .executableTarget(
+            name: "lopt",
+            dependencies: [
+                "LOptMeta", "LOptCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
         // MARK: - Tests
         .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptCAPI", "CLOpt"]),
+        .testTarget(name: "LOptMetaTests", dependencies: ["LOptMeta", "LOptCore"]),
     ],
     swiftLanguageModes: [.v6]
 )

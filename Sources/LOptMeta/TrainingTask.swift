@@ -1,0 +1,47 @@
+/// A tensor of a task: its name and shape, row-major, input-major for a weight matrix.
+public struct TensorSpec: Equatable, Sendable {
+    public let name: String
+    public let shape: [Int]
+    public var count: Int { shape.reduce(1, *) }
+
+    public init(_ name: String, _ shape: [Int]) {
+        self.name = name
+        self.shape = shape
+    }
+}
+
+/// A training problem: tensors, a seeded start, seeded minibatches, a loss and its gradient.
+///
+/// A value that several threads read; what a training run writes to is in its `TaskWorker`. All parameters are f32, tensor
+/// after tensor in one buffer of `parameterCount` numbers, in the order of `tensors`.
+///
+/// Everything is a function of the seeds given: the same seed gives the same start and the same minibatches, bit for bit.
+public protocol TrainingTask: Sendable {
+    /// Names what it is, as `mlp_digits_64x64_relu_b32`.
+    var name: String { get }
+    var tensors: [TensorSpec] { get }
+    /// Writes the start to `parameters`.
+    func initialize(_ parameters: UnsafeMutablePointer<Float>, seed: UInt64)
+    /// What one thread needs to compute losses: activations, a minibatch.
+    func makeWorker() -> any TaskWorker
+}
+
+extension TrainingTask {
+    public var parameterCount: Int { tensors.reduce(0) { $0 + $1.count } }
+}
+
+/// Computes losses for one thread at a time.
+public protocol TaskWorker: AnyObject {
+    /// The loss on the minibatch number `step` of the stream `seed`, and its gradient with respect to `parameters`, every
+    /// element of which is written. A loss that is not finite is allowed: the run has diverged.
+    func loss(
+        _ parameters: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Float>, seed: UInt64, step: Int
+    ) -> Float
+
+    /// The mean loss on data that are in no minibatch, nil where the task has none (the default).
+    func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float?
+}
+
+extension TaskWorker {
+    public func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { nil }
+}

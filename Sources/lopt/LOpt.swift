@@ -1,0 +1,9 @@
+import ArgumentParser
+
+@main
+struct LOpt: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lopt",
+        abstract: "Meta-trains, evaluates and inspects the weights of learned optimizers.",
+        subcommands: [])
+}

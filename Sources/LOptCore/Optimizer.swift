@@ -51,11 +51,11 @@ public struct OptimizerOptions {
 public struct Optimizer: ~Copyable {
     public let options: OptimizerOptions
     /// Of the weights; a checkpoint of others is refused.
-    public let digest: UInt64
+    public private(set) var digest: UInt64
     public let isa: InstructionSet
     public internal(set) var learningRateScale: Double
     public internal(set) var weightDecay: Double
-    let rule: Rule
+    private(set) var rule: Rule
     let kernels: lopt_kernels
     var pool: ThreadPool
     let scratch: UnsafeMutablePointer<Float>
@@ -119,6 +119,19 @@ public struct Optimizer: ~Copyable {
         allocator.deallocate(starts, capacity)
         allocator.deallocate(scratch, pool.workers * scratchStride)
         rule.free(allocator)
+    }
+
+    /// Goes on with other weights of the same architecture and the state as it stands, as truncated meta-training does.
+    ///
+    /// Throws `.mismatch` for another architecture, `.noMemory`.
+    public mutating func setWeights(_ weights: borrowing Weights) throws(LOptError) {
+        guard weights.architecture == rule.architecture else {
+            throw LOptError(.mismatch, "the weights have another architecture than the optimizer")
+        }
+        let other = try Rule(weights.architecture, theta: weights.theta, allocator: options.allocator)
+        rule.free(options.allocator)
+        rule = other
+        digest = weights.digest
     }
 
     private static func validate(_ options: OptimizerOptions) throws(LOptError) {

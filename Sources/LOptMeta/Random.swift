@@ -52,7 +52,7 @@ public struct Random: RandomNumberGenerator, Sendable {
 
     /// Uniform in 0 ..< count, without the modulo's bias worth speaking of: count is far below 2^32.
     public mutating func index(_ count: Int) -> Int {
-        Int((next() >> 32) &* UInt64(count) >> 32)
+        Int(((next() >> 32) &* UInt64(count)) >> 32)
     }
 
     public mutating func bool(_ probability: Double = 0.5) -> Bool { uniform() < probability }

@@ -20,6 +20,9 @@ public protocol TrainingTask: Sendable {
     /// Names what it is, as `mlp_digits_64x64_relu_b32`.
     var name: String { get }
     var tensors: [TensorSpec] { get }
+    /// A rough number of microseconds that a step costs, gradient and update. A function of the task alone, never measured:
+    /// it decides how often an unroll is drawn, which must be the same everywhere.
+    var stepCost: Double { get }
     /// Writes the start to `parameters`.
     func initialize(_ parameters: UnsafeMutablePointer<Float>, seed: UInt64)
     /// What one thread needs to compute losses: activations, a minibatch.
@@ -28,6 +31,7 @@ public protocol TrainingTask: Sendable {
 
 extension TrainingTask {
     public var parameterCount: Int { tensors.reduce(0) { $0 + $1.count } }
+    public var stepCost: Double { 2 + 0.02 * Double(parameterCount) }
 }
 
 /// Computes losses for one thread at a time.

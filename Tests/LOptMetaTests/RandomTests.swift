@@ -13,7 +13,7 @@ import Testing
             let x = random.normal()
             for k in 0..<4 { moments[k] += [x, x * x, x * x * x, x * x * x * x][k] / Double(n) }
         }
-        for (moment, (expected, tolerance)) in zip(moments, [(0, 0.01), (1, 0.015), (0, 0.04), (3, 0.12)]) {
+        for (moment, (expected, tolerance)) in zip(moments, [(0.0, 0.01), (1.0, 0.015), (0.0, 0.04), (3.0, 0.12)]) {
             #expect(abs(moment - expected) < tolerance)
         }
     }

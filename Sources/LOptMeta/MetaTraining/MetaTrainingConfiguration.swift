@@ -1,0 +1,104 @@
+/// Everything that decides the outcome of meta-training, to be written beside the weights. The same configuration gives the
+/// same weights, whatever the number of threads.
+public struct MetaTrainingConfiguration: Codable, Equatable, Sendable {
+    public var rule = RuleConfiguration.star(extensions: true)
+    public var seed: UInt64 = 1
+    public var stages: [Stage]
+    public var objective = Objective()
+    /// Outer steps that an estimate may lag behind the iterate that it moves: batch b is evaluated at the iterate after b - delay
+    /// updates, so that no core waits for the longest unroll of a batch.
+    public var delay = 2
+    /// Of the exponential average of the iterates, which is what becomes the weights.
+    public var averaging = 0.99
+
+    public init(stages: [Stage]) { self.stages = stages }
+}
+
+extension MetaTrainingConfiguration {
+    public enum Method: String, Codable, CaseIterable, Sendable {
+        /// Antithetic evolution strategies over whole unrolls.
+        case full
+        /// Persistent evolution strategies (Vicol, Metz and Sohl-Dickstein 2021): each outer step takes unrolls one segment of
+        /// the objective further, with a new perturbation.
+        case pes
+    }
+
+    /// A part of the run, with settings of its own. The outer optimizer starts anew in each.
+    public struct Stage: Codable, Equatable, Sendable {
+        public var name: String
+        public var outerSteps: Int
+        public var method = Method.full
+        /// Antithetic pairs of an outer step.
+        public var pairs = 8
+        /// PES: an outer step takes every `rounds`-th pair further, so pairs * rounds live at once.
+        public var rounds = 4
+        /// Standard deviation of a perturbation, in units of z (`MetaParameters`).
+        public var sigma = 0.03
+        /// Of the outer Adam; it falls to a tenth along a cosine.
+        public var learningRate = 3e-3
+        /// Decay of the network towards its start with each outer step, in units of the learning rate (decoupled L2).
+        public var decay = 0.02
+        /// A pair's difference D counts as c tanh(D / c).
+        public var clip = 0.6
+        /// The estimate's norm is clipped to this many times the running norm of those before it.
+        public var normClip = 3.0
+        /// What is trained.
+        public var groups: [MetaParameters.Group]
+        public var unrolls = UnrollDistribution()
+
+        public init(_ name: String, outerSteps: Int, groups: [MetaParameters.Group]) {
+            (self.name, self.outerSteps, self.groups) = (name, outerSteps, groups)
+        }
+    }
+
+    public var outerSteps: Int { stages.reduce(0) { $0 + $1.outerSteps } }
+
+    /// The stage of an outer step and the steps of it before that one.
+    func stage(of outerStep: Int) -> (index: Int, step: Int) {
+        var begin = 0
+        for (i, stage) in stages.enumerated() {
+            if outerStep < begin + stage.outerSteps { return (i, outerStep - begin) }
+            begin += stage.outerSteps
+        }
+        return (stages.count - 1, stages[stages.count - 1].outerSteps)
+    }
+
+    /// Throws `ConfigurationError` for what cannot be run.
+    public func validate() throws {
+        _ = try rule.architecture()
+        func require(_ condition: Bool, _ message: String) throws {
+            guard condition else { throw ConfigurationError(message) }
+        }
+        try require(!stages.isEmpty, "there is no stage; at least one is needed")
+        try require((0...16).contains(delay), "delay is \(delay); allowed are 0 to 16")
+        try require(averaging >= 0 && averaging < 1, "averaging is \(averaging); allowed are 0 to below 1")
+        try require((1...1000).contains(objective.segments), "segments is \(objective.segments); allowed are 1 to 1000")
+        try require(
+            objective.floor > 0 && objective.cap > 0 && (0...1).contains(objective.trajectoryWeight),
+            "the objective's floor and cap must be above 0 and its trajectoryWeight in 0 to 1")
+        for stage in stages {
+            let name = "stage '\(stage.name)'"
+            try require((0...100_000_000).contains(stage.outerSteps), "\(name): outerSteps is \(stage.outerSteps)")
+            try require((1...4096).contains(stage.pairs), "\(name): pairs is \(stage.pairs); allowed are 1 to 4096")
+            try require(stage.sigma > 0 && stage.sigma.isFinite, "\(name): sigma is \(stage.sigma); it must be above 0")
+            try require(
+                stage.learningRate > 0 && stage.learningRate.isFinite,
+                "\(name): learningRate is \(stage.learningRate); it must be above 0")
+            try require(
+                stage.clip > 0 && stage.normClip > 0 && stage.decay >= 0,
+                "\(name): clip and normClip must be above 0, decay at least 0")
+            try require(
+                stage.method == .full || stage.rounds > delay,
+                "\(name): rounds is \(stage.rounds); with a delay of \(delay), PES needs at least \(delay + 1)")
+            try require(!stage.groups.isEmpty, "\(name): groups is empty; allowed are "
+                + MetaParameters.Group.allCases.map(\.rawValue).joined(separator: ", "))
+            let unrolls = stage.unrolls
+            try require(
+                1 <= unrolls.shortestHorizon && unrolls.shortestHorizon <= unrolls.longestHorizon,
+                "\(name): horizons are \(unrolls.shortestHorizon) to \(unrolls.longestHorizon); at least 1, in order")
+            try require(
+                [unrolls.scheduled, unrolls.reparameterized, unrolls.heldOut].allSatisfy { (0...1).contains($0) },
+                "\(name): scheduled, reparameterized and heldOut are parts, 0 to 1")
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import Foundation
+import LOptCore
+
+/// The folder of a meta-training run: `checkpoint.json` to go on from, `run.json` with configuration and curve, and
+/// `weights.safetensors`. Each file is replaced at once or not at all.
+public struct RunDirectory: Sendable {
+    public let url: URL
+    public var checkpointURL: URL { url.appending(path: "checkpoint.json") }
+    public var recordURL: URL { url.appending(path: "run.json") }
+    public var weightsURL: URL { url.appending(path: "weights.safetensors") }
+
+    public init(_ path: String) { url = URL(filePath: path, directoryHint: .isDirectory) }
+
+    /// What a checkpoint holds beside the state: everything that the run was started with.
+    public struct Checkpoint: Codable, Sendable {
+        public var state: MetaTrainingState
+        /// The values that z = 0 stands for, and what was named as their origin.
+        public var start: [Float]
+        public var startName: String
+        /// The tasks, as the command line named them.
+        public var tasks: String
+        public var commit: String
+
+        public init(state: MetaTrainingState, start: [Float], startName: String, tasks: String, commit: String) {
+            (self.state, self.start, self.startName, self.tasks, self.commit) = (state, start, startName, tasks, commit)
+        }
+    }
+
+    /// Throws for a folder that cannot be made.
+    public func create() throws {
+        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    }
+
+    public var hasCheckpoint: Bool { FileManager.default.fileExists(atPath: checkpointURL.path) }
+
+    public func readCheckpoint() throws -> Checkpoint {
+        do {
+            return try JSONDecoder().decode(Checkpoint.self, from: Data(contentsOf: checkpointURL))
+        } catch let error as DecodingError {
+            throw ConfigurationError("'\(checkpointURL.path)' is not a checkpoint of lopt meta-train: \(error)")
+        }
+    }
+
+    /// What `run.json` says: everything but what only resuming needs.
+    struct Record: Codable {
+        var configuration: MetaTrainingConfiguration
+        var start: String
+        var tasks: String
+        var commit: String
+        var outerSteps: Int
+        var innerSteps: Int
+        var seconds: Double
+        var curve: [MetaTrainingPoint]
+    }
+
+    /// Writes all three files.
+    public func write(_ checkpoint: Checkpoint, weights: borrowing Weights) throws {
+        let state = checkpoint.state
+        let encoder = JSONEncoder()
+        try encoder.encode(checkpoint).write(to: checkpointURL, options: .atomic)
+        let record = Record(
+            configuration: state.configuration, start: checkpoint.startName, tasks: checkpoint.tasks,
+            commit: checkpoint.commit, outerSteps: state.outerStep, innerSteps: state.innerSteps,
+            seconds: state.seconds, curve: state.curve)
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        try encoder.encode(record).write(to: recordURL, options: .atomic)
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let configuration = String(decoding: try encoder.encode(state.configuration), as: UTF8.self)
+        try write(weights, [
+            ("provenance", "lopt meta-train, commit \(checkpoint.commit), start \(checkpoint.startName), tasks \(checkpoint.tasks)"),
+            ("outer_steps", "\(state.outerStep) of \(state.configuration.outerSteps)"),
+            ("inner_steps", "\(state.innerSteps)"),
+            ("seconds", "\(Int(state.seconds))"),
+            ("seed", "\(state.configuration.seed)"),
+            ("configuration", configuration),
+        ])
+    }
+
+    private func write(_ weights: borrowing Weights, _ notes: [(String, String)]) throws {
+        var strings: [UnsafeMutablePointer<CChar>] = []
+        defer { for string in strings { free(string) } }
+        let table = notes.compactMap { key, value -> Weights.Note? in
+            guard let key = strdup(key), let value = strdup(value) else { return nil }
+            strings += [key, value]
+            return Weights.Note(key, value)
+        }
+        let copy = UnsafeMutableBufferPointer<Weights.Note>.allocate(capacity: table.count)
+        defer { copy.deallocate() }
+        _ = copy.initialize(from: table)
+        guard let path = strdup(weightsURL.path) else { return }
+        strings.append(path)
+        try weights.write(path: path, notes: UnsafeBufferPointer(copy), allocator: .system)
+    }
+}

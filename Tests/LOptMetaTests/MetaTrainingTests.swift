@@ -1,0 +1,140 @@
+import Foundation
+import LOptCore
+import Testing
+
+@testable import LOptMeta
+
+@Suite struct MetaTrainingTests {
+    static func configuration(_ method: MetaTrainingConfiguration.Method, rule: RuleConfiguration? = nil)
+        -> MetaTrainingConfiguration
+    {
+        var first = MetaTrainingConfiguration.Stage("first", outerSteps: 7, groups: [.decays, .nominal])
+        first.method = method
+        first.pairs = 3
+        first.sigma = 0.05
+        first.learningRate = 0.02
+        first.unrolls.shortestHorizon = 10
+        first.unrolls.longestHorizon = 60
+        first.unrolls.freeCost = 0
+        var second = first
+        second.name = "second"
+        second.groups = MetaParameters.Group.allCases
+        var configuration = MetaTrainingConfiguration(stages: [first, second])
+        configuration.objective.segments = 10
+        if let rule { configuration.rule = rule }
+        return configuration
+    }
+
+    static func trainer(_ configuration: MetaTrainingConfiguration, threads: Int) throws -> MetaTrainer<Bowls> {
+        let start = MetaParameters(structuredStartOf: try configuration.rule.architecture(), seed: 3)
+        return try MetaTrainer(configuration, start: start, tasks: Bowls(), threads: threads)
+    }
+
+    @Test(arguments: MetaTrainingConfiguration.Method.allCases)
+    func `the number of threads changes no bit`(_ method: MetaTrainingConfiguration.Method) async throws {
+        var averages: [[Double]] = []
+        for threads in [1, 2, 5] {
+            let trainer = try Self.trainer(Self.configuration(method), threads: threads)
+            await trainer.run { _ in .goOn }
+            #expect(trainer.isFinished)
+            averages.append(trainer.state.average)
+        }
+        #expect(averages[0] == averages[1])
+        #expect(averages[0] == averages[2])
+        #expect(averages[0].contains { $0 != 0 })
+    }
+
+    @Test(arguments: MetaTrainingConfiguration.Method.allCases, [1, 5, 7, 9, 13])
+    func `a run stopped and resumed has the bits of one that was not`(
+        _ method: MetaTrainingConfiguration.Method, _ stop: Int
+    ) async throws {
+        let whole = try Self.trainer(Self.configuration(method), threads: 2)
+        await whole.run { _ in .goOn }
+        let first = try Self.trainer(Self.configuration(method), threads: 3)
+        await first.run { $0.outerStep < stop ? .goOn : .stop }
+        #expect(first.state.outerStep == stop)
+        let saved = try JSONEncoder().encode(first.checkpoint())
+        let restored = try JSONDecoder().decode(MetaTrainingState.self, from: saved)
+        let second = try MetaTrainer(resuming: restored, start: first.parameters, tasks: Bowls(), threads: 2)
+        await second.run { _ in .goOn }
+        #expect(second.state.average == whole.state.average)
+        #expect(second.state.innerSteps == whole.state.innerSteps)
+        #expect(second.state.recent.value == whole.state.recent.value)
+    }
+
+    @Test(arguments: MetaTrainingConfiguration.Method.allCases)
+    func `meta-training lowers the objective on unrolls that it never saw`(
+        _ method: MetaTrainingConfiguration.Method
+    ) async throws {
+        var configuration = Self.configuration(method)
+        configuration.stages = [configuration.stages[0]]
+        configuration.stages[0].outerSteps = 60
+        configuration.stages[0].pairs = 6
+        configuration.stages[0].groups = [.nominal]
+        let trainer = try Self.trainer(configuration, threads: 2)
+        let validation = Validation(tasks: (100..<112).map { Bowls().task($0) }, horizons: [40])
+        let start = [Double](repeating: 0, count: trainer.parameters.count)
+        let before = await validation.objective(trainer.parameters, start, configuration.objective, threads: 2)
+        await trainer.run { _ in .goOn }
+        let after = await validation.objective(
+            trainer.parameters, trainer.state.average, configuration.objective, threads: 2)
+        #expect(after < before - 0.3, "objective \(before) before, \(after) after")
+    }
+
+    @Test(arguments: [
+        RuleConfiguration.smallFC, .star(extensions: false), .star(extensions: true),
+        {
+            var rule = RuleConfiguration.star(extensions: true)
+            rule.hiddenSize = 9
+            rule.hiddenLayers = 3
+            rule.initialMomentumDecays = [0.5, 0.99]
+            rule.initialAdafactorDecays = [0.9, 0.999]
+            rule.aggregateNominalMagnitude = false
+            rule.regularizationController = true
+            rule.weightDecay = 1e-4
+            rule.normalizeBlackbox = true
+            rule.nominalEstimator = "SGDM"
+            return rule
+        }(),
+    ])
+    func `every rule is meta-trained and its weights read back`(_ rule: RuleConfiguration) async throws {
+        var configuration = Self.configuration(.full, rule: rule)
+        if rule.kind == "small_fc" { configuration.stages[0].groups = [.decays, .network] }
+        let trainer = try Self.trainer(configuration, threads: 2)
+        await trainer.run { _ in .goOn }
+        #expect(trainer.isFinished)
+        let weights = try trainer.weights()
+        #expect(RuleConfiguration(weights.architecture) == rule)
+        let moved = zip(trainer.state.average, trainer.parameters.groups).filter { $0.0 != 0 }
+        #expect(moved.count == trainer.parameters.count, "\(moved.count) of \(trainer.parameters.count) numbers moved")
+    }
+
+    @Test func `a rule reads back from JSON, absent keys with their defaults`() throws {
+        var rule = RuleConfiguration.star(extensions: true)
+        rule.hiddenSize = 7
+        let data = try JSONEncoder().encode(rule)
+        #expect(try JSONDecoder().decode(RuleConfiguration.self, from: data) == rule)
+        #expect(try JSONDecoder().decode(RuleConfiguration.self, from: Data("{}".utf8)) == RuleConfiguration())
+        #expect(try RuleConfiguration(rule.architecture()) == rule)
+    }
+
+    @Test func `what cannot be run is refused by name`() throws {
+        func message(_ change: (inout MetaTrainingConfiguration) -> Void) -> String {
+            var configuration = Self.configuration(.pes)
+            change(&configuration)
+            do {
+                try configuration.validate()
+                return "accepted"
+            } catch {
+                return "\(error)"
+            }
+        }
+        #expect(message { _ in } == "accepted")
+        #expect(message { $0.stages[0].sigma = 0 }.contains("sigma is 0"))
+        #expect(message { $0.stages[1].rounds = 2 }.contains("'second': rounds is 2"))
+        #expect(message { $0.stages = [] }.contains("no stage"))
+        #expect(message { $0.rule.kind = "sgd" }.contains("kind is 'sgd'"))
+        #expect(message { $0.rule.initialMomentumDecays = [] }.contains("initial_momentum_decays has 0"))
+        #expect(message { $0.stages[0].unrolls.longestHorizon = 1 }.contains("horizons are 10 to 1"))
+    }
+}

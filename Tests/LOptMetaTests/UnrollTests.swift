@@ -1,0 +1,94 @@
+import Foundation
+import LOptCore
+import Testing
+
+@testable import LOptMeta
+
+@Suite struct UnrollTests {
+    static func weights(_ change: (inout [Double]) -> Void = { _ in }) throws -> Weights {
+        let parameters = MetaParameters(
+            structuredStartOf: try RuleConfiguration.star(extensions: true).architecture(), seed: 3)
+        var z = [Double](repeating: 0, count: parameters.count)
+        change(&z)
+        return try parameters.weights(z)
+    }
+
+    static func settings(scaled: Bool = false, schedule: ScaleSchedule = .constant) -> UnrollSettings {
+        var settings = UnrollSettings(task: Bowl(), horizon: 97, seed: 5)
+        if scaled { settings.tensorScales = [2, 0.5] }
+        settings.schedule = schedule
+        return settings
+    }
+
+    @Test(arguments: [false, true], ScaleSchedule.allCases)
+    func `a run in pieces, or through a snapshot, is the run in one`(_ scaled: Bool, _ schedule: ScaleSchedule) throws {
+        let settings = Self.settings(scaled: scaled, schedule: schedule)
+        let weights = try Self.weights()
+        var whole = try Unroll(settings, Objective(), weights: weights)
+        let taken = whole.run(1000)
+        #expect(taken == 97)
+        var pieces = try Unroll(settings, Objective(), weights: weights)
+        let begun = [1, 5, 30].map { pieces.run($0) }
+        #expect(begun == [1, 5, 30])
+        let snapshot = try JSONDecoder().decode(
+            Unroll.Snapshot.self, from: JSONEncoder().encode(pieces.snapshot()))
+        let rest = pieces.run(1000)
+        var resumed = try Unroll(settings, Objective(), weights: weights)
+        try resumed.resume(snapshot)
+        let resumedRest = resumed.run(1000)
+        #expect(rest == 61)
+        #expect(resumedRest == 61)
+        let values = (whole: whole.value(), pieces: pieces.value(), resumed: resumed.value())
+        #expect(values.whole == values.pieces)
+        #expect(values.whole == values.resumed)
+        #expect(values.whole < -0.1)
+    }
+
+    @Test func `a reparameterised run differs, its task does not`() throws {
+        let weights = try Self.weights()
+        var plain = try Unroll(Self.settings(), Objective(), weights: weights)
+        var scaled = try Unroll(Self.settings(scaled: true), Objective(), weights: weights)
+        _ = plain.run(97)
+        _ = scaled.run(97)
+        let first = (plain.firstLoss, scaled.firstLoss), values = (plain.value(), scaled.value())
+        #expect(first.0 == first.1)
+        #expect(values.0 != values.1)
+    }
+
+    @Test func `a diverged run counts as the cap, never as NaN`() throws {
+        // A bowl so steep that the first gradients exceed what the runtime takes.
+        var settings = UnrollSettings(task: Bowl(size: 4, condition: 1e20), horizon: 50, seed: 1)
+        settings.endsWithHeldOutLoss = true
+        var unroll = try Unroll(settings, Objective(), weights: Self.weights())
+        _ = unroll.run(50)
+        let hasDiverged = unroll.hasDiverged, value = unroll.value()
+        #expect(hasDiverged)
+        #expect(abs(value - Objective().cap) < 1e-12)
+    }
+
+    @Test func `the structured start has one step size, which falls only late`() throws {
+        let architecture = try RuleConfiguration.star(extensions: false).architecture()
+        let parameters = MetaParameters(structuredStartOf: architecture, seed: 1)
+        let theta = parameters.theta([Double](repeating: 0, count: parameters.count)).map(Double.init)
+        let reference = ReferenceOptimizer<Double>(architecture: architecture, theta: theta)
+        func logStep(_ t: Int) -> Double {
+            reference.network([Double](repeating: 0.7, count: architecture.features) + reference.stepFeatures(t: t))[2]
+        }
+        #expect(abs(logStep(0)) < 0.02)
+        #expect(abs(logStep(100)) < 0.1)
+        for (early, late) in [(1000, 3000), (3000, 10_000), (10_000, 30_000)] {
+            let fall = logStep(early) - logStep(late)
+            #expect(fall > 0.5 && fall < 1.3, "the log-step falls by \(fall) from \(early) to \(late)")
+        }
+    }
+
+    @Test func `the objective weighs segments as it combines them`() {
+        let objective = Objective()
+        let values = (0..<objective.segments).map { sin(Double($0)) }
+        let sum = values.indices.reduce(0) { $0 + objective.weight($1) * values[$1] }
+        #expect(abs(objective.combine(values) - sum) < 1e-12)
+        #expect(objective.value(meanLoss: .nan, first: 1) == objective.cap)
+        #expect(objective.value(meanLoss: 1, first: 1) == 0)
+        #expect(abs(objective.value(meanLoss: 0, first: 1) - log(1e-3 / 1.001)) < 1e-12)
+    }
+}

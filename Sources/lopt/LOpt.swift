@@ -1,9 +1,9 @@
 import ArgumentParser
 
 @main
-struct LOpt: ParsableCommand {
+struct LOpt: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lopt",
         abstract: "Meta-trains, evaluates and inspects the weights of learned optimizers.",
-        subcommands: [])
+        subcommands: [MetaTrain.self])
 }

@@ -1,0 +1,63 @@
+/// Stacks of layers by name.
+enum NetworkShapes {
+    /// Hidden layers of these widths, each with the activation.
+    static func mlp(_ inputs: Int, _ hidden: [Int], _ outputs: Int, _ activation: Activation, gain: Double = 1.4) -> [Layer] {
+        var layers: [Layer] = [], width = inputs
+        for next in hidden {
+            layers += [.dense(inputs: width, outputs: next, gain: gain), .activation(activation, width: next)]
+            width = next
+        }
+        return layers + [.dense(inputs: width, outputs: outputs, gain: 1)]
+    }
+
+    /// Convolutions, the first of stride 1, the others of 2, the mean over the pixels, a classifier.
+    static func convolution(side: Int, channels: [Int], classes: Int, _ activation: Activation) -> [Layer] {
+        var layers: [Layer] = [], inputs = 1, side = side
+        for (i, outputs) in channels.enumerated() {
+            let stride = i == 0 ? 1 : 2
+            layers.append(.convolution(side: side, inputs: inputs, outputs: outputs, stride: stride))
+            layers.append(.activation(activation, width: outputs))
+            side /= stride
+            inputs = outputs
+        }
+        return layers + [
+            .meanOverRows(rows: side * side, width: inputs), .dense(inputs: inputs, outputs: classes, gain: 1),
+        ]
+    }
+
+    /// Token embedding, a recurrent layer, next-token logits.
+    static func recurrent(tokens: Int, width: Int, length: Int) -> [Layer] {
+        [
+            .embedding(tokens: tokens, width: width, length: length),
+            .recurrent(inputs: width, width: width, length: length), .dense(inputs: width, outputs: tokens, gain: 1),
+        ]
+    }
+
+    /// A decoder of pre-norm blocks: attention and a feed-forward network of twice the width, each with a skip. Positions are
+    /// not encoded: the causal mask alone tells them apart.
+    static func transformer(tokens: Int, width: Int, heads: Int, blocks: Int, length: Int, _ activation: Activation) -> [Layer] {
+        var layers: [Layer] = [.embedding(tokens: tokens, width: width, length: length)]
+        for _ in 0..<blocks {
+            layers += [
+                .layerNorm(width: width), .attention(width: width, heads: heads, length: length),
+                .addEarlier(back: 2, width: width),
+                .layerNorm(width: width), .dense(inputs: width, outputs: 2 * width, gain: 1),
+                .activation(activation, width: 2 * width), .dense(inputs: 2 * width, outputs: width, gain: 0.5),
+                .addEarlier(back: 4, width: width),
+            ]
+        }
+        return layers + [.layerNorm(width: width), .dense(inputs: width, outputs: tokens, gain: 1)]
+    }
+
+    /// Dense layers with a layer norm before each activation.
+    static func normalized(_ inputs: Int, _ hidden: [Int], _ outputs: Int, _ activation: Activation) -> [Layer] {
+        var layers: [Layer] = [], width = inputs
+        for next in hidden {
+            layers += [
+                .dense(inputs: width, outputs: next, gain: 1), .layerNorm(width: next), .activation(activation, width: next),
+            ]
+            width = next
+        }
+        return layers + [.dense(inputs: width, outputs: outputs, gain: 1)]
+    }
+}

@@ -1,0 +1,163 @@
+/// The meta-training distribution: small networks of many kinds, noisy quadratics. Held-out suite and validation tasks are
+/// others (`EvaluationSuite`).
+public struct TaskDistribution: TaskSource {
+    private let data: BundledData
+    /// Windows of the text, shorter than any of the evaluation suite.
+    private let texts: [Dataset]
+
+    /// As it is named in the provenance of weights. Change it when the distribution changes.
+    public static let name = "distribution-1"
+
+    static let textLengths = [8, 12]
+
+    /// Throws `ConfigurationError` if the bundled data are not found.
+    public init() throws { self.init(data: try BundledData(DataFolder.find())) }
+
+    init(data: BundledData) {
+        self.data = data
+        texts = TaskDistribution.textLengths.map { data.text(length: $0) }
+    }
+
+    public func task(_ seed: UInt64) -> any TrainingTask {
+        var random = Random(seed, 0x7a5c)
+        let choice = random.uniform()
+        return switch choice {
+        case ..<0.20: digits(&random)
+        case ..<0.30: autoencoder(&random)
+        case ..<0.48: regression(&random)
+        case ..<0.66: classification(&random)
+        case ..<0.72: normalized(&random)
+        case ..<0.78: quadratic(&random)
+        case ..<0.84: logistic(&random)
+        case ..<0.89: convolution(&random)
+        case ..<0.95: recurrent(&random)
+        default: transformer(&random)
+        }
+    }
+
+    // MARK: What networks are made of
+
+    private static let activations: [Activation] = [.relu, .tanh, .swish]
+    private static let batches = [8, 16, 32, 64, 128]
+
+    private struct Shape {
+        let hidden: [Int]
+        let activation: Activation
+        let gain: Double
+        let batch: Int
+        var name: String { "\(hidden.map(String.init).joined(separator: "x"))_\(activation.rawValue)" }
+    }
+
+    /// 0 to 8 hidden layers, few mostly; narrow when deep.
+    private func shape(_ random: inout Random, leastDepth: Int = 0) -> Shape {
+        let depth = max(random.pick([0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 8]), leastDepth)
+        let width = random.pick(depth > 3 ? [8, 12, 16, 24, 32] : [8, 16, 24, 32, 48, 64, 128])
+        let isTapered = random.bool(0.3)
+        let hidden = (0..<depth).map { isTapered ? max(width >> $0, 8) : width }
+        let batch = random.pick(width > 64 ? [8, 16, 32] : TaskDistribution.batches)
+        return Shape(
+            hidden: hidden, activation: random.pick(TaskDistribution.activations), gain: random.logUniform(0.5...2),
+            batch: batch)
+    }
+
+    private func mlp(_ data: Dataset, _ outputs: Int, _ loss: NetworkLoss, _ random: inout Random) -> NetworkTask {
+        let shape = shape(&random)
+        return NetworkTask(
+            family: "mlp", shape.name,
+            layers: NetworkShapes.mlp(data.inputCount, shape.hidden, outputs, shape.activation, gain: shape.gain), data: data,
+            loss: loss, batch: shape.batch)
+    }
+
+    // MARK: Families
+
+    private func digits(_ random: inout Random) -> NetworkTask { mlp(data.digits, 10, .crossEntropy, &random) }
+
+    private func autoencoder(_ random: inout Random) -> NetworkTask {
+        let isDigits = random.bool()
+        let width = random.pick([16, 24, 32])
+        let data = isDigits
+            ? self.data.digitsMirror
+            : Synthetic.lowRank(
+                random.pick([200, 600]), width, rank: random.pick([3, 6, 10]), power: random.uniform(0...1.5), seed: random.next())
+        let bottleneck = random.pick([2, 4, 8, 16]), side = random.pick([16, 24, 32])
+        let activation = random.pick(TaskDistribution.activations)
+        let hidden = random.bool() ? [bottleneck] : [side, bottleneck, side]
+        return NetworkTask(
+            family: "autoencoder", "\(hidden.map(String.init).joined(separator: "x"))_\(activation.rawValue)",
+            layers: NetworkShapes.mlp(data.inputCount, hidden, data.inputCount, activation, gain: random.logUniform(0.7...1.5)),
+            data: data, loss: isDigits && random.bool() ? .bernoulli : .squaredError,
+            batch: random.pick([16, 32, 64]))
+    }
+
+    private func regression(_ random: inout Random) -> NetworkTask {
+        let outputs = random.pick([1, 1, 4])
+        // A part with small targets: gradients of 10^-3 and below.
+        let scale = random.bool(0.7) ? 1 : random.logUniform(0.01...10)
+        let data = Synthetic.regression(
+            random.pick([128, 400, 1200]), random.pick([4, 8, 16, 32]), outputs, power: random.uniform(0...1),
+            noise: random.pick([0, 0.05, 0.2]), scale: scale, seed: random.next())
+        return mlp(data, outputs, .squaredError, &random)
+    }
+
+    private func classification(_ random: inout Random) -> NetworkTask {
+        let classes = random.pick([2, 3, 5, 10]), inputs = random.pick([8, 16, 32])
+        let count = random.pick([150, 400, 1200]), labelNoise = random.pick([0, 0, 0.05, 0.2])
+        let data = random.bool()
+            ? Synthetic.classification(
+                count, inputs, classes, power: random.uniform(0...1), labelNoise: labelNoise, seed: random.next())
+            : Synthetic.mixture(
+                count, inputs, classes, separation: random.uniform(0.5...2), labelNoise: labelNoise, seed: random.next())
+        return mlp(data, classes, .crossEntropy, &random)
+    }
+
+    private func normalized(_ random: inout Random) -> NetworkTask {
+        let shape = shape(&random, leastDepth: 1)
+        let data = random.bool()
+            ? self.data.digits
+            : Synthetic.classification(600, 16, 10, power: 0.5, labelNoise: 0.05, seed: random.next())
+        return NetworkTask(
+            family: "normalized", shape.name,
+            layers: NetworkShapes.normalized(data.inputCount, shape.hidden, 10, shape.activation), data: data,
+            loss: .crossEntropy, batch: shape.batch)
+    }
+
+    private func quadratic(_ random: inout Random) -> NoisyQuadratic {
+        NoisyQuadratic(
+            size: random.pick([10, 30, 100]), condition: random.logUniform(3...1000), noise: random.pick([0, 0.01, 0.1, 0.5]),
+            scale: random.logUniform(0.01...10), seed: random.next())
+    }
+
+    private func logistic(_ random: inout Random) -> NetworkTask {
+        let data = Synthetic.scaledFeatures(
+            random.pick([200, 800]), random.pick([8, 20]), decades: random.uniform(0...2.5), seed: random.next())
+        return NetworkTask(
+            family: "logistic", "linear", layers: [.dense(inputs: data.inputCount, outputs: 2, gain: 0.1)], data: data,
+            loss: .crossEntropy, batch: random.pick([8, 32, 128]))
+    }
+
+    private func convolution(_ random: inout Random) -> NetworkTask {
+        let channels = random.pick([[4], [4, 8], [6, 6]]), activation = random.pick([Activation.relu, .swish])
+        return NetworkTask(
+            family: "convolution", "\(channels.map(String.init).joined(separator: "x"))_\(activation.rawValue)",
+            layers: NetworkShapes.convolution(side: 8, channels: channels, classes: 10, activation), data: data.digits,
+            loss: .crossEntropy, batch: random.pick([8, 16]), rows: 64)
+    }
+
+    private func recurrent(_ random: inout Random) -> NetworkTask {
+        let text = random.pick(texts), width = random.pick([8, 12, 16])
+        return NetworkTask(
+            family: "recurrent", "gru\(width)",
+            layers: NetworkShapes.recurrent(tokens: data.alphabet, width: width, length: text.inputCount), data: text,
+            loss: .crossEntropy, batch: random.pick([2, 4, 8]), rows: text.inputCount)
+    }
+
+    private func transformer(_ random: inout Random) -> NetworkTask {
+        let text = random.pick(texts), width = random.pick([8, 12, 16]), heads = random.pick([1, 2])
+        let activation = random.pick([Activation.relu, .swish])
+        return NetworkTask(
+            family: "transformer", "\(width)h\(heads)_\(activation.rawValue)",
+            layers: NetworkShapes.transformer(
+                tokens: data.alphabet, width: width, heads: heads, blocks: 1, length: text.inputCount, activation),
+            data: text, loss: .crossEntropy, batch: random.pick([2, 4, 8]), rows: text.inputCount)
+    }
+}

@@ -1,0 +1,148 @@
+import ArgumentParser
+import Foundation
+import LOptCore
+import LOptMeta
+
+struct MetaTrain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "meta-train",
+        abstract: "Meta-trains the weights of a learned optimizer by evolution strategies.",
+        discussion: """
+            Writes DIR/weights.safetensors, DIR/run.json (configuration, curve, commit) and DIR/checkpoint.json, every few \
+            minutes and at the end; an interrupt (Ctrl-C) stops after the outer step. --resume goes on from the checkpoint, bit \
+            for bit. The result depends on the configuration and its seed, not on the number of threads.
+
+            A recipe has stages; --print-configuration shows all values as JSON, to be changed and given to --configuration.
+
+              lopt meta-train --out runs/star
+              lopt meta-train --out runs/star --resume
+              lopt meta-train --recipe small_fc --effort 0.1 --out runs/small_fc
+            """)
+
+    @Option(help: "Folder of the run; it is made if need be.")
+    var out: String?
+    @Option(help: "\(Recipe.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var recipe = Recipe.star
+    @Option(help: ArgumentHelp("Takes all values from a JSON file in place of a recipe.", valueName: "file"))
+    var configuration: String?
+    @Flag(help: "Prints the configuration as JSON and ends.")
+    var printConfiguration = false
+    @Flag(help: "Goes on from the checkpoint in the folder.")
+    var resume = false
+    @Option(help: ArgumentHelp(
+        "Starts from these weights, a file or the name of built-in ones, instead of from the rule's own start.",
+        valueName: "weights"))
+    var start: String?
+    @Option(help: "Multiplies the outer steps of all stages.")
+    var effort = 1.0
+    @Option(help: "Of all randomness.")
+    var seed: UInt64?
+    @Option(help: "Threads; 0 is one for each processor. No result depends on it.")
+    var threads = 0
+    @Option(help: "Stops after this many minutes, to be resumed.")
+    var minutes: Double?
+    @Option(help: "Minutes between checkpoints.")
+    var checkpointMinutes = 3.0
+
+    func validate() throws {
+        guard effort > 0, effort <= 1e6 else { throw ValidationError("effort is \(effort); it must be above 0") }
+        guard threads >= 0, threads <= 1024 else { throw ValidationError("threads is \(threads); allowed are 0 to 1024") }
+        guard checkpointMinutes > 0 else {
+            throw ValidationError("checkpoint-minutes is \(checkpointMinutes); it must be above 0")
+        }
+        guard out != nil || printConfiguration else { throw ValidationError("--out is needed: the folder of the run") }
+        if resume && (configuration != nil || start != nil || seed != nil) {
+            throw ValidationError("--resume takes everything from the checkpoint; --configuration, --start, --seed do not go with it")
+        }
+    }
+
+    func run() async throws {
+        if printConfiguration {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+            print(String(decoding: try encoder.encode(chosenConfiguration()), as: UTF8.self))
+            return
+        }
+        let directory = RunDirectory(out ?? "")
+        let workers = threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
+        let session = try resume ? resumed(directory, workers) : begun(directory, workers)
+        let progress = try MetaTrainingProgress(session: session, directory: directory, workers: workers)
+        try await progress.run(minutes: minutes, checkpointMinutes: checkpointMinutes)
+    }
+
+    private func chosenConfiguration() throws -> MetaTrainingConfiguration {
+        guard let configuration else { return recipe.configuration(effort: effort, seed: seed ?? 1) }
+        do {
+            var chosen = try JSONDecoder().decode(
+                MetaTrainingConfiguration.self, from: Data(contentsOf: URL(filePath: configuration)))
+            if let seed { chosen.seed = seed }
+            return chosen
+        } catch let error as DecodingError {
+            throw ValidationError("'\(configuration)' is not a configuration: \(error)")
+        }
+    }
+
+    private func begun(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
+        guard !directory.hasCheckpoint else {
+            throw ValidationError(
+                "'\(directory.url.path)' holds a run already: go on with --resume, or name another folder")
+        }
+        var chosen = try chosenConfiguration()
+        let parameters: MetaParameters
+        if let start {
+            let weights = try readWeights(start)
+            chosen.rule = RuleConfiguration(weights.architecture)
+            parameters = MetaParameters(continuing: weights)
+        } else {
+            parameters = MetaParameters(structuredStartOf: try chosen.rule.architecture(), seed: chosen.seed)
+        }
+        try directory.create()
+        let trainer = try MetaTrainer(chosen, start: parameters, tasks: try TaskDistribution(), threads: workers)
+        return MetaTrainingSession(trainer: trainer, startName: start ?? "structured", commit: currentCommit())
+    }
+
+    private func resumed(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
+        guard directory.hasCheckpoint else {
+            throw ValidationError("there is no checkpoint in '\(directory.url.path)' to resume from")
+        }
+        let checkpoint = try directory.readCheckpoint()
+        let architecture = try checkpoint.state.configuration.rule.architecture()
+        guard let parameters = MetaParameters(continuing: checkpoint.start, of: architecture) else {
+            throw ValidationError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
+        }
+        let trainer = try MetaTrainer(
+            resuming: checkpoint.state, start: parameters, tasks: try TaskDistribution(), threads: workers)
+        return MetaTrainingSession(trainer: trainer, startName: checkpoint.startName, commit: checkpoint.commit)
+    }
+}
+
+extension Recipe: ExpressibleByArgument {}
+
+/// The commit of the working directory's repository, to be written beside what was made with it; "unknown" elsewhere.
+func currentCommit() -> String {
+    let git = Process(), output = Pipe()
+    git.executableURL = URL(filePath: "/usr/bin/env")
+    git.arguments = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    git.standardOutput = output
+    git.standardError = FileHandle.nullDevice
+    guard (try? git.run()) != nil else { return "unknown" }
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    git.waitUntilExit()
+    let commit = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    return git.terminationStatus == 0 && !commit.isEmpty ? commit : "unknown"
+}
+
+/// Weights from a file, or built-in ones by name. Throws a line that says what is wrong.
+func readWeights(_ name: String) throws -> Weights {
+    do throws(LOptError) {
+        if FileManager.default.fileExists(atPath: name) { return try Weights(path: name, allocator: .system) }
+        return try Weights(builtin: name, allocator: .system)
+    } catch {
+        throw ValidationError("\(name): \(error.text)")
+    }
+}
+
+extension LOptError {
+    /// The line as a String.
+    var text: String { message.withCString { String(cString: $0) } }
+}

@@ -1,0 +1,122 @@
+import Dispatch
+import Foundation
+import LOptCore
+import LOptMeta
+
+/// A meta-trainer and where it came from.
+struct MetaTrainingSession {
+    let trainer: MetaTrainer<TaskDistribution>
+    let startName: String
+    let commit: String
+}
+
+/// Runs a meta-trainer: a line every few seconds, a checkpoint every few minutes, an orderly stop on an interrupt.
+final class MetaTrainingProgress {
+    private let session: MetaTrainingSession
+    private let directory: RunDirectory
+    private let workers: Int
+    private let validation: Validation
+    private var trainer: MetaTrainer<TaskDistribution> { session.trainer }
+
+    /// Throws if the bundled data are not found.
+    init(session: MetaTrainingSession, directory: RunDirectory, workers: Int) throws {
+        validation = Validation(tasks: try EvaluationSuite().validation, horizons: [200, 1000, 5000])
+        (self.session, self.directory, self.workers) = (session, directory, workers)
+    }
+
+    func run(minutes: Double?, checkpointMinutes: Double) async throws {
+        let interrupt = Interrupt()
+        let begin = ContinuousClock.now
+        func elapsed() -> Double { (ContinuousClock.now - begin) / .seconds(1) }
+        let total = trainer.state.configuration.outerSteps
+        var isStopping = false
+        var report = ProgressReport(trainer.state)
+        while !trainer.isFinished && !isStopping {
+            let checkpointAt = elapsed() + 60 * checkpointMinutes
+            await trainer.run { state in
+                report.show(state)
+                isStopping = interrupt.isPending || minutes.map { elapsed() >= 60 * $0 } ?? false
+                return isStopping || elapsed() >= checkpointAt ? .stop : .goOn
+            }
+            try await save(isLast: isStopping || trainer.isFinished)
+            report.restart(trainer.state)
+        }
+        let state = trainer.state
+        print(
+            state.outerStep < total
+                ? "stopped at outer step \(state.outerStep) of \(total); go on with --resume --out \(directory.url.path)"
+                : "done: \(total) outer steps, \(state.innerSteps) inner steps, \(Int(state.seconds)) s")
+        print("weights: \(directory.weightsURL.path)")
+    }
+
+    private func save(isLast: Bool) async throws {
+        let value = await validation.objective(
+            trainer.parameters, trainer.state.average, trainer.state.configuration.objective, threads: workers)
+        trainer.record(validation: value)
+        let checkpoint = RunDirectory.Checkpoint(
+            state: try trainer.checkpoint(), start: trainer.parameters.base, startName: session.startName,
+            tasks: TaskDistribution.name, commit: session.commit)
+        try directory.write(checkpoint, weights: trainer.weights())
+        print(String(format: "saved at outer step %d; objective on validation tasks %.4f", trainer.state.outerStep, value))
+        fflush(nil)
+    }
+}
+
+/// One line every few seconds: outer step, stage, throughput, the objective, the expected end.
+struct ProgressReport {
+    private var last: MetaTrainingState
+    private var lastTime = ContinuousClock.now
+    private static let interval = Duration.seconds(5)
+
+    init(_ state: MetaTrainingState) { last = state }
+
+    /// After a pause that does not count.
+    mutating func restart(_ state: MetaTrainingState) {
+        last = state
+        lastTime = .now
+    }
+
+    mutating func show(_ state: MetaTrainingState) {
+        let now = ContinuousClock.now
+        guard now - lastTime >= ProgressReport.interval else { return }
+        let seconds = (now - lastTime) / .seconds(1)
+        let outerRate = Double(state.outerStep - last.outerStep) / seconds
+        let left = Double(state.configuration.outerSteps - state.outerStep) / max(outerRate, 1e-9)
+        let stage = state.currentStage
+        print(
+            String(
+                format: "%6d / %d  %@  %7.0f inner steps/s  objective %+.3f  diverged %4.1f %%  about %@ left",
+                state.outerStep, state.configuration.outerSteps, stage.name.padding(toLength: 8, withPad: " ", startingAt: 0) as NSString,
+                Double(state.innerSteps - last.innerSteps) / seconds, state.recentObjective,
+                100 * state.recentDiverged, ProgressReport.duration(left) as NSString))
+        fflush(nil)
+        restart(state)
+    }
+
+    private static func duration(_ seconds: Double) -> String {
+        let minutes = Int((seconds / 60).rounded(.up))
+        return minutes < 120 ? "\(minutes) min" : String(format: "%.1f h", seconds / 3600)
+    }
+}
+
+/// Turns the first SIGINT or SIGTERM into a flag; the second one ends the process as usual.
+final class Interrupt: @unchecked Sendable {
+    private let lock = NSLock()
+    private var pending = false
+    private var sources: [any DispatchSourceSignal] = []
+
+    init() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { [weak self] in
+                self?.lock.withLock { self?.pending = true }
+                signal(number, SIG_DFL)
+            }
+            source.resume()
+            sources.append(source)
+        }
+    }
+
+    var isPending: Bool { lock.withLock { pending } }
+}

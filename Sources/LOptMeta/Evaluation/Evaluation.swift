@@ -1,0 +1,92 @@
+import Foundation
+import LOptCore
+import Synchronization
+
+/// Weights against tuned baselines on a set of tasks.
+public struct Evaluation: Sendable {
+    public let tasks: [any TrainingTask]
+    public let weights: [NamedWeights]
+    /// Ascending, in steps.
+    public let horizons: [Int]
+    /// Runs of each optimizer on each task: seeds 1 to this.
+    public let seeds: Int
+
+    /// Throws for an empty list, a horizon or number of seeds below 1, and names that occur twice.
+    public init(tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int) throws {
+        guard !tasks.isEmpty else { throw EvaluationError("there are no tasks to evaluate on") }
+        guard let least = horizons.min() else { throw EvaluationError("there is no horizon") }
+        guard least >= 1 else { throw EvaluationError("a horizon is \(least) steps; allowed are 1 and more") }
+        guard seeds >= 1 else { throw EvaluationError("the number of seeds is \(seeds); allowed are 1 and more") }
+        for (names, what) in [(tasks.map(\.name), "tasks"), (weights.map(\.name), "weights")] {
+            if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
+                throw EvaluationError("two \(what) are called '\(twice)'; results could not be told apart")
+            }
+        }
+        (self.tasks, self.weights, self.seeds) = (tasks, weights, seeds)
+        self.horizons = Set(horizons).sorted()
+    }
+
+    /// Every weights with both schedules.
+    public var learned: [OptimizerSpec] {
+        weights.flatMap { weights in Schedule.allCases.map { OptimizerSpec(.lopt(weights), $0) } }
+    }
+
+    /// A run for each task, optimizer and seed; for each horizon too where the schedule ends with it.
+    func jobs() -> [Job] {
+        var jobs: [Job] = []
+        for task in tasks {
+            for spec in Baseline.best.specs + learned {
+                for seed in 1...seeds {
+                    let runs = spec.schedule == .constant ? [horizons] : horizons.map { [$0] }
+                    jobs += runs.map { Job(task: task, spec: spec, seed: seed, horizons: $0) }
+                }
+            }
+        }
+        return jobs
+    }
+
+    /// Makes the runs that the log lacks, on `threads` threads, and returns all, in the order of `jobs`.
+    ///
+    /// A run is one thread's, so that their number changes no result. A stored run counts if it covers the horizons and the
+    /// task still begins with the loss stored: a task that was changed is run again.
+    public func run(log: RunLog, threads: Int, report: @escaping @Sendable (EvaluationProgress) -> Void) throws
+        -> [RunResult]
+    {
+        let jobs = jobs()
+        let starts = try initialLosses()
+        func stored(_ job: Job) -> RunResult? {
+            guard let result = log.result(job.key), Set(job.horizons).isSubset(of: result.horizons),
+                result.initialLoss == starts[StartKey(task: job.task.name, seed: job.seed)]
+            else { return nil }
+            return result.restricted(to: job.horizons)
+        }
+        // In random order what is done is a fair sample of what is left, and the expected end is soon right.
+        var random = Random(0x6c6f_7074)
+        let missing = jobs.filter { stored($0) == nil }.shuffled(using: &random)
+        try EvaluationWorkers(jobs: missing, log: log, report: report).run(threads: threads)
+        if !missing.isEmpty { try log.sort() }
+        return try jobs.map { job in
+            guard let result = stored(job) else {
+                throw EvaluationError("task '\(job.task.name)' does not begin with the same loss each time")
+            }
+            return result
+        }
+    }
+
+    private struct StartKey: Hashable {
+        let task: String
+        let seed: Int
+    }
+
+    /// The loss of the first minibatch of every task and seed, 0 where it is not finite.
+    private func initialLosses() throws -> [StartKey: Double] {
+        var losses: [StartKey: Double] = [:]
+        for task in tasks {
+            for seed in 1...seeds {
+                let loss = try TrainingRun(task, .sgdm(learningRate: 0), seed: UInt64(seed)).step()
+                losses[StartKey(task: task.name, seed: seed)] = loss.isFinite ? Double(loss) : 0
+            }
+        }
+        return losses
+    }
+}

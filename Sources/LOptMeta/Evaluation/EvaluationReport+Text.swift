@@ -1,0 +1,49 @@
+extension EvaluationReport {
+    /// The tables for the terminal: each learned optimizer against each baseline, then against the best task by task.
+    public func text(learned: [OptimizerSpec]) -> String {
+        var parts = [
+            """
+            \(tasks.count) tasks, \(seeds) seeds. Ratios are of final training losses (mean of the last 5 % of the steps),
+            geometric means over the tasks; below 1 the learned optimizer is better. A baseline's learning rate is the best of
+            its grid for each task and horizon. Speed-up: steps that the baseline needs for its final loss over those that the
+            learned optimizer needs for it. In brackets 95 % bootstrap intervals over the tasks.
+            """
+        ]
+        for spec in learned {
+            parts.append("\(spec.label)\n\n" + summary(spec))
+            parts.append("\(spec.label), ratio to the best of all baselines (and speed-up) after\n\n" + byTask(spec))
+        }
+        return parts.joined(separator: "\n\n") + "\n"
+    }
+
+    private func summary(_ spec: OptimizerSpec) -> String {
+        var table = TextTable(header: [
+            "baseline", "steps", "ratio", "tasks won", "held-out ratio", "speed-up", "diverged", "(baseline)",
+        ])
+        for baseline in Baseline.all {
+            for horizon in horizons {
+                guard let c = comparison(spec, with: baseline, horizon: horizon) else { continue }
+                table.add([
+                    baseline.name, Format.count(horizon), Format.interval(c.ratio),
+                    Format.count(c.wins) + " of \(c.tasks.count)", Format.interval(c.heldOutRatio),
+                    Format.interval(c.speedUp), "\(c.divergences)", "\(c.baselineDivergences)",
+                ])
+            }
+        }
+        return table.text
+    }
+
+    /// A speed-up that is only an upper bound has a `<`.
+    private func byTask(_ spec: OptimizerSpec) -> String {
+        var table = TextTable(header: ["task", "parameters"] + horizons.map { "\(Format.count($0)) steps" })
+        for (i, task) in tasks.enumerated() {
+            let cells = horizons.map { horizon in
+                guard let entry = comparison(spec, with: .best, horizon: horizon)?.tasks[i] else { return "-" }
+                let diverged = entry.divergences > 0 ? " diverged: \(entry.divergences)" : ""
+                return "\(Format.short(entry.ratio)) (\(entry.isReached ? "" : "<")\(Format.short(entry.speedUp)))" + diverged
+            }
+            table.add([task.name, Format.count(task.parameters)] + cells)
+        }
+        return table.text
+    }
+}

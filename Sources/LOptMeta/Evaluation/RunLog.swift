@@ -1,0 +1,72 @@
+import Foundation
+import Synchronization
+
+/// Finished runs, kept as one line of JSON each, so that an evaluation that was stopped goes on where it was.
+///
+/// Lines are added in the order in which runs finish, each as a whole; `sort` puts them into the order of an evaluation.
+public final class RunLog: Sendable {
+    public let url: URL
+    private struct Contents {
+        var results: [RunResult.Key: RunResult] = [:]
+        var file: FileHandle?
+    }
+    private let contents: Mutex<Contents>
+
+    /// Opens or makes `runs.jsonl` in the directory, which is made if need be. A last line that was cut short is dropped;
+    /// any other that does not parse is an error.
+    public init(directory: URL) throws {
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        url = directory.appendingPathComponent("runs.jsonl")
+        var results: [RunResult.Key: RunResult] = [:]
+        if let data = try? Data(contentsOf: url) {
+            let decoder = JSONDecoder()
+            let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            for (number, line) in lines.enumerated() where !line.isEmpty {
+                if number == lines.count - 1 { break }
+                guard let result = try? decoder.decode(RunResult.self, from: line) else {
+                    throw EvaluationError("\(url.path): line \(number + 1) is no result of a run; move the file away")
+                }
+                results[result.key] = result
+            }
+        }
+        try RunLog.write(Array(results.values), to: url)
+        let file = try FileHandle(forWritingTo: url)
+        try file.seekToEnd()
+        contents = Mutex(Contents(results: results, file: file))
+    }
+
+    func result(_ key: RunResult.Key) -> RunResult? { contents.withLock { $0.results[key] } }
+
+    func add(_ result: RunResult) throws {
+        try contents.withLock {
+            try $0.file?.write(contentsOf: RunLog.line(result))
+            $0.results[result.key] = result
+        }
+    }
+
+    /// Writes the file anew: the lines in the order of task, optimizer, seed and horizon, whatever order they came in.
+    func sort() throws {
+        try contents.withLock {
+            try $0.file?.close()
+            try RunLog.write(Array($0.results.values), to: url)
+            $0.file = try FileHandle(forWritingTo: url)
+            try $0.file?.seekToEnd()
+        }
+    }
+
+    private static func line(_ result: RunResult) throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return try encoder.encode(result) + Data([UInt8(ascii: "\n")])
+    }
+
+    private static func write(_ results: [RunResult], to url: URL) throws {
+        let sorted = results.map(\.key).indices.sorted { i, j in
+            let (a, b) = (results[i].key, results[j].key)
+            return (a.task, a.optimizer, a.seed, a.horizon) < (b.task, b.optimizer, b.seed, b.horizon)
+        }
+        var data = Data()
+        for i in sorted { data += try line(results[i]) }
+        try data.write(to: url, options: .atomic)
+    }
+}

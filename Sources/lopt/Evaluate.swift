@@ -1,0 +1,82 @@
+import ArgumentParser
+import Foundation
+import LOptMeta
+
+struct Evaluate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compares learned optimizers with tuned Adam and momentum SGD.",
+        discussion: """
+            Every task is trained with Adam at 7 and SGD with momentum at 9 learning rates, each constant and with cosine \
+            decay, and with the learned optimizers, untuned, constant and with the same cosine. Finished runs are kept in \
+            DIR/runs.jsonl; the same command goes on where it was stopped. Results are a table, DIR/report.json and \
+            pictures; they do not depend on the number of threads.
+            """)
+
+    @Option(help: "A weights file or the name of built-in weights; may be given several times.")
+    var weights: [String] = ["star"]
+
+    @Option(help: "Only tasks whose names contain this, or one of several separated by commas.")
+    var tasks: String?
+
+    @Option(help: "Numbers of steps, separated by commas.")
+    var horizons = "200,1000,5000,20000"
+
+    @Option(help: "Runs of each optimizer on each task.")
+    var seeds = 3
+
+    @Option(help: "Directory for runs, report and pictures.")
+    var out = "evaluation"
+
+    @Option(help: "Runs at a time; the default is the number of processors.")
+    var threads = ProcessInfo.processInfo.activeProcessorCount
+
+    @Flag(help: "List the tasks and stop.")
+    var list = false
+
+    func validate() throws {
+        guard (1...1024).contains(threads) else {
+            throw ValidationError("--threads is \(threads); allowed are 1 to 1024")
+        }
+        guard (1...1000).contains(seeds) else { throw ValidationError("--seeds is \(seeds); allowed are 1 to 1000") }
+        _ = try horizonList()
+    }
+
+    func run() throws {
+        let tasks = try TaskList.select(self.tasks.map(splitList) ?? [])
+        guard !list else {
+            for task in tasks { print("\(task.name)  \(task.tensors.count) tensors, \(task.parameterCount) parameters") }
+            return
+        }
+        let evaluation = try Evaluation(
+            tasks: tasks, weights: weights.map { try NamedWeights($0) }, horizons: horizonList(), seeds: seeds)
+        let directory = URL(fileURLWithPath: out, isDirectory: true)
+        let log = try RunLog(directory: directory)
+        let results = try evaluation.run(log: log, threads: threads, report: showProgress)
+        let report = EvaluationReport(evaluation, results)
+        try report.write(to: directory)
+        print(report.text(learned: evaluation.learned), terminator: "")
+        print("\nwritten to \(directory.path)")
+    }
+
+    private func horizonList() throws -> [Int] {
+        try splitList(horizons).map { text in
+            guard let steps = Int(text), (1...10_000_000).contains(steps) else {
+                throw ValidationError("--horizons has '\(text)'; allowed are whole numbers from 1 to 10000000")
+            }
+            return steps
+        }
+    }
+}
+
+private func splitList(_ text: String) -> [String] {
+    text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+}
+
+private func showProgress(_ progress: EvaluationProgress) {
+    var line = "evaluate: \(progress.runs) of \(progress.allRuns) runs, \(Int(100 * progress.share)) %"
+    if let remaining = progress.remaining {
+        let end = Date(timeIntervalSinceNow: remaining).formatted(date: .omitted, time: .standard)
+        line += ", expected end \(end), in \(progress.remainingText ?? "")"
+    }
+    FileHandle.standardError.write(Data((line + "\n").utf8))
+}

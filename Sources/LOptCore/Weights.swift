@@ -20,6 +20,10 @@ public struct Weights: ~Copyable {
         guard let value = file?.metadata(UnsafeRawBufferPointer(cString: key)) else { return nil }
         return value.baseAddress?.assumingMemoryBound(to: CChar.self)
     }
+
+    /// The pairs of the file's metadata, numbered as the file has them; nil behind the last. They live as long as the
+    /// weights.
+    public func metadata(at index: Int) -> SafeTensors.Pair? { file?.metadata(at: index) }
 }
 
 // MARK: - Where weights come from

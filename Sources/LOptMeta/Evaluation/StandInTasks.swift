@@ -13,13 +13,13 @@ enum StandInTasks {
 
 /// 1/2 sum_i h_i (x_i - xi_i)^2 with h logarithmically spaced from 1 / condition to 1 and xi normal, of standard deviation
 /// `noise`: the noisy quadratic model with a diagonal Hessian.
-struct NoisyQuadratic: TrainingTask {
+private struct NoisyQuadratic: TrainingTask {
     let dimension: Int
     let condition: Double
     let noise: Double
     var name: String { "quadratic_\(dimension)_c\(Int(condition))_n\(noise)" }
     var tensors: [TensorSpec] { [TensorSpec("x", [dimension])] }
-    fileprivate var curvatures: [Float] {
+    var curvatures: [Float] {
         (0..<dimension).map { Float(pow(condition, -Double($0) / Double(max(dimension - 1, 1)))) }
     }
 
@@ -60,7 +60,7 @@ private final class NoisyQuadraticWorker: TaskWorker {
 
 /// Two classes of normal features whose scales are logarithmically spaced from 1 to 1 / condition; labels from a random
 /// plane, 10 % of them wrong; minibatches of 32 of 512 examples, 512 held out.
-struct LogisticRegression: TrainingTask {
+private struct LogisticRegression: TrainingTask {
     let features: Int
     let condition: Double
     static let examples = 512

@@ -1,0 +1,121 @@
+import Foundation
+import LOptCore
+
+/// What is in weights, as numbers to be read or compared.
+public struct WeightsInspection: Codable, Sendable {
+    public struct Value: Codable, Sendable {
+        /// As the metadata of a weights file have it.
+        public let key: String
+        public let value: String
+    }
+    public struct Decay: Codable, Sendable {
+        public let accumulator: String
+        /// The constructor's beta0.
+        public let initial: Double
+        /// beta = 1 - (1 - beta0) exp(10 theta).
+        public let learned: Double
+    }
+    /// With every feature but the step features 0, at t steps taken. Without the tensor scales, whose inputs depend on the
+    /// tensor.
+    public struct StepSize: Codable, Sendable {
+        public let t: Int
+        /// nominal_stepsize exp(n exp_mult1), which multiplies the nominal direction; nil for small_fc.
+        public let nominal: Double?
+        /// d exp(a exp_mult0) step_mult, the blackbox term.
+        public let blackbox: Double
+    }
+    public struct TensorScale: Codable, Sendable {
+        public let input: String
+        public let weight: Double
+    }
+    public struct Layer: Codable, Sendable {
+        public let name: String
+        public let shape: [Int]
+        public let rms: Double
+        public let largest: Double
+    }
+
+    public let name: String
+    public let kind: String
+    public let digest: String
+    public let metaParameters: Int
+    /// Constructor values, the file's or the defaults.
+    public let values: [Value]
+    /// Extensions of the authors' rule that are on.
+    public let extensions: [String]
+    /// All other metadata of the file.
+    public let notes: [Value]
+    public let decays: [Decay]
+    public let stepSizes: [StepSize]
+    /// Empty if the extension is off.
+    public let tensorScales: [TensorScale]
+    public let layers: [Layer]
+
+    public static let times = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100_000]
+
+    public init(_ named: NamedWeights) {
+        let a = named.weights.architecture
+        let theta = (0..<a.metaParameters).map { Double(named.weights.theta[$0]) }
+        name = named.name
+        kind = a.kindName
+        digest = named.digest
+        metaParameters = a.metaParameters
+        let values = a.constructorValues
+        self.values = values
+        extensions = (a.tensorScale ? ["tensor_scale"] : []) + (a.nominalEpsilon != 1e-6 ? ["nominal_epsilon"] : [])
+        let reserved = Set(values.map(\.key) + ["kind", "format_version"])
+        notes = named.metadata.filter { !reserved.contains($0.key) }.sorted { $0.key < $1.key }
+        decays = WeightsInspection.decays(a, theta)
+        let rule = ReferenceOptimizer(architecture: a, theta: theta)
+        stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
+        tensorScales = zip(a.tensorScaleInputs, theta[a.tensorScaleOffset...]).map { TensorScale(input: $0, weight: $1) }
+        layers = (0..<a.layers).flatMap { l in
+            [
+                Layer("w\(l)", [a.fanIn(l), a.fanOut(l)], theta[a.weightOffset(l)...]),
+                Layer("b\(l)", [a.fanOut(l)], theta[a.biasOffset(l)...]),
+            ]
+        }
+    }
+
+    private static func decays(_ a: Architecture, _ theta: [Double]) -> [Decay] {
+        let learned = ReferenceDecays(architecture: a, theta: theta)
+        func decay(_ name: String, _ initial: Double, _ oneMinusBeta: Double) -> Decay {
+            Decay(accumulator: name, initial: initial, learned: 1 - oneMinusBeta)
+        }
+        return (0..<a.momenta).map { decay("momentum \($0 + 1)", a.initialMomentumDecays[$0], learned.momentum[$0]) }
+            + [decay("second moment", a.initialRMSDecay, learned.secondMoment)]
+            + (0..<a.momenta).map { decay("factored \($0 + 1)", a.initialAdafactorDecays[$0], learned.factored[$0]) }
+    }
+
+    private static func stepSize(_ rule: ReferenceOptimizer<Double>, t: Int) -> StepSize {
+        let a = rule.architecture
+        let outputs = rule.network([Double](repeating: 0, count: a.features) + rule.stepFeatures(t: t))
+        let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) : nil
+        return StepSize(
+            t: t, nominal: n.map { a.nominalStepsize * exp($0 * a.expMult[1]) },
+            blackbox: outputs[0] * exp(outputs[1] * a.expMult[0]) * a.stepMult)
+    }
+}
+
+extension WeightsInspection.Layer {
+    /// - Parameter values: begins with the tensor's.
+    init(_ name: String, _ shape: [Int], _ values: ArraySlice<Double>) {
+        let tensor = values.prefix(shape.reduce(1, *))
+        self.init(
+            name: name, shape: shape, rms: (tensor.reduce(0) { $0 + $1 * $1 } / Double(max(tensor.count, 1))).squareRoot(),
+            largest: tensor.reduce(0) { max($0, abs($1)) })
+    }
+}
+
+extension NamedWeights {
+    /// All pairs of the file's metadata.
+    var metadata: [WeightsInspection.Value] {
+        var pairs: [WeightsInspection.Value] = []
+        while let pair = weights.metadata(at: pairs.count) {
+            pairs.append(
+                WeightsInspection.Value(
+                    key: String(decoding: pair.key, as: UTF8.self), value: String(decoding: pair.value, as: UTF8.self)))
+        }
+        return pairs
+    }
+}

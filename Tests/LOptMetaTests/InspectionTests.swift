@@ -1,0 +1,66 @@
+import Foundation
+import LOptCore
+import Testing
+
+@testable import LOptMeta
+
+struct InspectionTests {
+    @Test(arguments: ["star", "star-authors-rule"])
+    func `what a file says comes out again, value for value`(name: String) throws {
+        let weights = try NamedWeights(name)
+        let inspection = WeightsInspection(weights)
+        let said = Dictionary(uniqueKeysWithValues: weights.metadata.map { ($0.key, $0.value) })
+        #expect(said.count > 10)
+        for value in inspection.values {
+            guard let text = said[value.key], let file = Double(text) else { continue }
+            #expect(Double(value.value) == file, "\(value.key) is \(value.value), the file has \(text)")
+        }
+        let shown = Set(inspection.values.map(\.key) + inspection.notes.map(\.key) + ["kind", "format_version"])
+        #expect(Set(said.keys).subtracting(shown).isEmpty)
+        #expect(inspection.notes.contains { $0.key == "provenance" })
+    }
+
+    @Test func `the step size is what the optimizer takes where features are 0`() throws {
+        // Nominal direction SGD and a bias alone: a step is nominal_stepsize exp(b) g whatever the features.
+        var architecture = Architecture()
+        architecture.nominalStepsize = 0.02
+        architecture.nominalController = true
+        architecture.nominalEstimator = .sgd
+        architecture.expMult = [1, 1, 1]
+        architecture.stepMult = 0
+        var theta = [Float](repeating: 0, count: architecture.metaParameters)
+        theta[architecture.biasOffset(2) + 2] = -0.7
+        let weights = try theta.withUnsafeBufferPointer {
+            try Weights(architecture: architecture, theta: $0, allocator: .system)
+        }
+        let named = NamedWeights(name: "bias", weights: weights)
+        let run = try TrainingRun(Bowl(curvatures: [1]), .lopt(named), seed: 1)
+        _ = try run.step()
+        let step = 1 - Double(run.values[0])
+        for size in WeightsInspection(named).stepSizes {
+            let nominal = try #require(size.nominal)
+            #expect(abs(nominal / step - 1) < 1e-4, "\(nominal) at \(size.t), the step was \(step)")
+        }
+    }
+
+    @Test func `decays are those of the formula`() throws {
+        let weights = try NamedWeights("star")
+        let theta = Double(weights.weights.theta[1])
+        let decay = try #require(WeightsInspection(weights).decays.first { $0.accumulator == "momentum 2" })
+        #expect(decay.initial == 0.99)
+        #expect(abs(decay.learned - (1 - 0.01 * exp(10 * theta))) < 1e-12, "\(decay.learned)")
+    }
+
+    @Test func `small_fc has no nominal step, and its text none either`() throws {
+        var architecture = Architecture()
+        architecture.kind = .smallFC
+        let theta = [Float](repeating: 0.1, count: architecture.metaParameters)
+        let weights = try theta.withUnsafeBufferPointer {
+            try Weights(architecture: architecture, theta: $0, allocator: .system)
+        }
+        let inspection = WeightsInspection(NamedWeights(name: "small", weights: weights))
+        #expect(inspection.kind == "small_fc")
+        #expect(inspection.stepSizes.allSatisfy { $0.nominal == nil && $0.blackbox != 0 })
+        #expect(inspection.tensorScales.isEmpty && !inspection.text.contains("nominal_"))
+    }
+}

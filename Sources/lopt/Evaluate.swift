@@ -54,6 +54,7 @@ struct Evaluate: ParsableCommand {
         let results = try evaluation.run(log: log, threads: threads, report: showProgress)
         let report = EvaluationReport(evaluation, results)
         try report.write(to: directory)
+        try report.writeCharts(evaluation, results, to: directory)
         print(report.text(learned: evaluation.learned), terminator: "")
         print("\nwritten to \(directory.path)")
     }

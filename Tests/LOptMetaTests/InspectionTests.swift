@@ -30,10 +30,7 @@ struct InspectionTests {
         architecture.stepMult = 0
         var theta = [Float](repeating: 0, count: architecture.metaParameters)
         theta[architecture.biasOffset(2) + 2] = -0.7
-        let weights = try theta.withUnsafeBufferPointer {
-            try Weights(architecture: architecture, theta: $0, allocator: .system)
-        }
-        let named = NamedWeights(name: "bias", weights: weights)
+        let named = try NamedWeights(name: "bias", architecture: architecture, theta: theta)
         let run = try TrainingRun(Bowl(curvatures: [1]), .lopt(named), seed: 1)
         _ = try run.step()
         let step = 1 - Double(run.values[0])
@@ -48,17 +45,15 @@ struct InspectionTests {
         let theta = Double(weights.weights.theta[1])
         let decay = try #require(WeightsInspection(weights).decays.first { $0.accumulator == "momentum 2" })
         #expect(decay.initial == 0.99)
-        #expect(abs(decay.learned - (1 - 0.01 * exp(10 * theta))) < 1e-12, "\(decay.learned)")
+        let expected: Double = 1 - 0.01 * exp(10 * theta)
+        #expect(abs(decay.learned - expected) < 1e-12, "\(decay.learned), not \(expected)")
     }
 
     @Test func `small_fc has no nominal step, and its text none either`() throws {
         var architecture = Architecture()
         architecture.kind = .smallFC
         let theta = [Float](repeating: 0.1, count: architecture.metaParameters)
-        let weights = try theta.withUnsafeBufferPointer {
-            try Weights(architecture: architecture, theta: $0, allocator: .system)
-        }
-        let inspection = WeightsInspection(NamedWeights(name: "small", weights: weights))
+        let inspection = try WeightsInspection(NamedWeights(name: "small", architecture: architecture, theta: theta))
         #expect(inspection.kind == "small_fc")
         #expect(inspection.stepSizes.allSatisfy { $0.nominal == nil && $0.blackbox != 0 })
         #expect(inspection.tensorScales.isEmpty && !inspection.text.contains("nominal_"))

@@ -33,6 +33,16 @@ public final class NamedWeights: @unchecked Sendable {
             throw EvaluationError("weights '\(argument)': \(error)")
         }
     }
+
+    /// Weights from their values; throws what `Weights.init(architecture:theta:allocator:)` throws.
+    public convenience init(name: String, architecture: Architecture, theta: [Float]) throws {
+        let values = UnsafeMutableBufferPointer<Float>.allocate(capacity: theta.count)
+        defer { values.deallocate() }
+        _ = values.initialize(from: theta)
+        self.init(
+            name: name,
+            weights: try Weights(architecture: architecture, theta: UnsafeBufferPointer(values), allocator: .system))
+    }
 }
 
 extension NamedWeights: Hashable {

@@ -42,7 +42,7 @@ struct Evaluate: ParsableCommand {
     }
 
     func run() throws {
-        let tasks = try TaskList.select(self.tasks.map(splitList) ?? [])
+        let tasks = try TaskList.select(self.tasks.map(splitList) ?? [], from: TaskList.all())
         guard !list else {
             for task in tasks { print("\(task.name)  \(task.tensors.count) tensors, \(task.parameterCount) parameters") }
             return

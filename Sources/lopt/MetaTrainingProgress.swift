@@ -30,7 +30,7 @@ final class MetaTrainingProgress {
         func elapsed() -> Double { (ContinuousClock.now - begin) / .seconds(1) }
         let total = trainer.state.configuration.outerSteps
         var isStopping = false
-        var report = ProgressReport(trainer.state)
+        var report = ProgressReport(trainer.state, expectedInnerSteps: trainer.expectedInnerSteps())
         while !trainer.isFinished && !isStopping {
             let checkpointAt = elapsed() + 60 * checkpointMinutes
             await trainer.run { state in
@@ -67,8 +67,15 @@ struct ProgressReport {
     private var last: MetaTrainingState
     private var lastTime = ContinuousClock.now
     private static let interval = Duration.seconds(5)
+    /// Inner steps and seconds since this process began, without pauses.
+    private var steps = 0
+    private var seconds = 0.0
+    private let expectedInnerSteps: [Double]
 
-    init(_ state: MetaTrainingState) { last = state }
+    init(_ state: MetaTrainingState, expectedInnerSteps: [Double]) {
+        last = state
+        self.expectedInnerSteps = expectedInnerSteps
+    }
 
     /// After a pause that does not count.
     mutating func restart(_ state: MetaTrainingState) {
@@ -79,15 +86,16 @@ struct ProgressReport {
     mutating func show(_ state: MetaTrainingState) {
         let now = ContinuousClock.now
         guard now - lastTime >= ProgressReport.interval else { return }
-        let seconds = (now - lastTime) / .seconds(1)
-        let outerRate = Double(state.outerStep - last.outerStep) / seconds
-        let left = Double(state.configuration.outerSteps - state.outerStep) / max(outerRate, 1e-9)
+        let elapsed = (now - lastTime) / .seconds(1)
+        seconds += elapsed
+        steps += state.innerSteps - last.innerSteps
+        let left = state.innerStepsLeft(expectedInnerSteps) * seconds / Double(max(steps, 1))
         let stage = state.currentStage
         print(
             String(
                 format: "%6d / %d  %@  %7.0f inner steps/s  objective %+.3f  diverged %4.1f %%  about %@ left",
                 state.outerStep, state.configuration.outerSteps, stage.name.padding(toLength: 8, withPad: " ", startingAt: 0) as NSString,
-                Double(state.innerSteps - last.innerSteps) / seconds, state.recentObjective,
+                Double(state.innerSteps - last.innerSteps) / elapsed, state.recentObjective,
                 100 * state.recentDiverged, ProgressReport.duration(left) as NSString))
         fflush(nil)
         restart(state)

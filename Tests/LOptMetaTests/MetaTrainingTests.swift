@@ -25,9 +25,9 @@ import Testing
         return configuration
     }
 
-    static func trainer(_ configuration: MetaTrainingConfiguration, threads: Int) throws -> MetaTrainer<Bowls> {
+    static func trainer(_ configuration: MetaTrainingConfiguration, threads: Int) throws -> MetaTrainer<NoisyBowls> {
         let start = MetaParameters(structuredStartOf: try configuration.rule.architecture(), seed: 3)
-        return try MetaTrainer(configuration, start: start, tasks: Bowls(), threads: threads)
+        return try MetaTrainer(configuration, start: start, tasks: NoisyBowls(), threads: threads)
     }
 
     @Test(arguments: MetaTrainingConfiguration.Method.allCases)
@@ -55,7 +55,7 @@ import Testing
         #expect(first.state.outerStep == stop)
         let saved = try JSONEncoder().encode(first.checkpoint())
         let restored = try JSONDecoder().decode(MetaTrainingState.self, from: saved)
-        let second = try MetaTrainer(resuming: restored, start: first.parameters, tasks: Bowls(), threads: 2)
+        let second = try MetaTrainer(resuming: restored, start: first.parameters, tasks: NoisyBowls(), threads: 2)
         await second.run { _ in .goOn }
         #expect(second.state.average == whole.state.average)
         #expect(second.state.innerSteps == whole.state.innerSteps)
@@ -72,7 +72,7 @@ import Testing
         configuration.stages[0].pairs = 6
         configuration.stages[0].groups = [.nominal]
         let trainer = try Self.trainer(configuration, threads: 2)
-        let validation = Validation(tasks: (100..<112).map { Bowls().task($0) }, horizons: [40])
+        let validation = Validation(tasks: (100..<112).map { NoisyBowls().task($0) }, horizons: [40])
         let start = [Double](repeating: 0, count: trainer.parameters.count)
         let before = await validation.objective(trainer.parameters, start, configuration.objective, threads: 2)
         await trainer.run { _ in .goOn }

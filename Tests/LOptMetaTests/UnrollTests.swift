@@ -14,7 +14,7 @@ import Testing
     }
 
     static func settings(scaled: Bool = false, schedule: ScaleSchedule = .constant) -> UnrollSettings {
-        var settings = UnrollSettings(task: Bowl(), horizon: 97, seed: 5)
+        var settings = UnrollSettings(task: NoisyBowl(), horizon: 97, seed: 5)
         if scaled { settings.tensorScales = [2, 0.5] }
         settings.schedule = schedule
         return settings
@@ -57,7 +57,7 @@ import Testing
 
     @Test func `a diverged run counts as the cap, never as NaN`() throws {
         // A bowl so steep that the first gradients exceed what the runtime takes.
-        var settings = UnrollSettings(task: Bowl(size: 4, condition: 1e20), horizon: 50, seed: 1)
+        var settings = UnrollSettings(task: NoisyBowl(size: 4, condition: 1e20), horizon: 50, seed: 1)
         settings.endsWithHeldOutLoss = true
         var unroll = try Unroll(settings, Objective(), weights: Self.weights())
         _ = unroll.run(50)

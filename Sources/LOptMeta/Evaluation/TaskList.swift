@@ -1,10 +1,11 @@
 /// The tasks that `lopt evaluate` knows: held out from meta-training.
 public enum TaskList {
-    public static var all: [any TrainingTask] { StandInTasks.all }
+    /// Throws `ConfigurationError` if the bundled data are not found.
+    public static func all() throws -> [any TrainingTask] { try EvaluationSuite().entries.map(\.task) }
 
     /// The tasks whose names contain one of the filters, all if there is none, in the order of the list. Throws for a
     /// filter that fits no task.
-    public static func select(_ filters: [String], from tasks: [any TrainingTask] = all) throws -> [any TrainingTask] {
+    public static func select(_ filters: [String], from tasks: [any TrainingTask]) throws -> [any TrainingTask] {
         for filter in filters where !tasks.contains(where: { $0.name.contains(filter) }) {
             throw EvaluationError(
                 "no task's name contains '\(filter)'; there are \(tasks.map(\.name).joined(separator: ", "))")

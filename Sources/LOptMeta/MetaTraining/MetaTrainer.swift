@@ -44,6 +44,15 @@ public final class MetaTrainer<Source: TaskSource> {
     /// The average of the iterates as weights.
     public func weights() throws(LOptError) -> Weights { try parameters.weights(state.average) }
 
+    /// Inner steps of an outer step of each stage, about: to tell when a run will end.
+    public func expectedInnerSteps() -> [Double] {
+        let segments = Double(state.configuration.objective.segments)
+        return state.configuration.stages.map { stage in
+            let whole = stage.unrolls.meanHorizon(tasks) * Double(2 * stage.pairs)
+            return stage.method == .full ? whole : whole / segments
+        }
+    }
+
     // MARK: The loop
 
     /// Estimates that were asked for: a queue of batches, one for each outer step.

@@ -28,6 +28,15 @@ public struct MetaTrainingState: Codable, Sendable {
     public var currentStage: MetaTrainingConfiguration.Stage {
         configuration.stages[configuration.stage(of: outerStep).index]
     }
+    /// Inner steps that are left, given what an outer step of each stage takes.
+    public func innerStepsLeft(_ expected: [Double]) -> Double {
+        let (index, step) = configuration.stage(of: outerStep)
+        var left = Double(configuration.stages[index].outerSteps - step) * expected[index]
+        for later in configuration.stages.indices.dropFirst(index + 1) {
+            left += Double(configuration.stages[later].outerSteps) * expected[later]
+        }
+        return left
+    }
     /// Means since the last point of the curve.
     public var recentObjective: Double { recent.value / Double(max(recent.pairs, 1)) }
     public var recentDiverged: Double { Double(recent.diverged) / Double(max(2 * recent.pairs, 1)) }

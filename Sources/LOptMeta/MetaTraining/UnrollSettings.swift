@@ -71,6 +71,13 @@ public struct UnrollDistribution: Codable, Equatable, Sendable {
     }
 }
 
+extension UnrollDistribution {
+    /// The mean horizon of 64 draws, for an estimate of what a stage costs.
+    public func meanHorizon(_ tasks: some TaskSource) -> Double {
+        (0..<64).reduce(0) { $0 + Double(draw(tasks, seed: Random.mix(UInt64($1) + 0x4042)).horizon) } / 64
+    }
+}
+
 /// Where the tasks of meta-training come from: a distribution, or one workload.
 public protocol TaskSource: Sendable {
     /// The same task for the same seed.

@@ -1,7 +1,7 @@
 import LOptMeta
 
 /// A noisy quadratic for tests: sum_i h_i (x_i - xi)^2 / 2, h from 1 to `condition` / 100.
-struct Bowl: TrainingTask {
+struct NoisyBowl: TrainingTask {
     var size = 12
     var condition = 100.0
     var name: String { "bowl_\(size)_\(condition)" }
@@ -15,9 +15,9 @@ struct Bowl: TrainingTask {
     func makeWorker() -> any TaskWorker { Worker(task: self) }
 
     final class Worker: TaskWorker {
-        let task: Bowl
+        let task: NoisyBowl
         let count: Int
-        init(task: Bowl) {
+        init(task: NoisyBowl) {
             self.task = task
             count = task.parameterCount
         }
@@ -43,8 +43,8 @@ struct Bowl: TrainingTask {
 }
 
 /// Bowls of conditions that depend on the seed.
-struct Bowls: TaskSource {
+struct NoisyBowls: TaskSource {
     func task(_ seed: UInt64) -> any TrainingTask {
-        Bowl(size: 4 + Int(seed % 12), condition: [10, 100, 1000][Int(seed / 16 % 3)])
+        NoisyBowl(size: 4 + Int(seed % 12), condition: [10, 100, 1000][Int(seed / 16 % 3)])
     }
 }

@@ -69,7 +69,7 @@ struct Evaluate: ParsableCommand {
     }
 }
 
-private func splitList(_ text: String) -> [String] {
+func splitList(_ text: String) -> [String] {
     text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
 }
 

@@ -50,7 +50,7 @@ extension EvaluationReport {
         }
         return LineChart(
             title: task, xLabel: "steps", yLabel: "training loss, mean of \(seeds) seeds", lines: lines.compactMap { $0 },
-            marks: horizons.dropLast().map { Double($0) })
+            marks: horizons.dropLast().map { Double($0) }, leastY: table.floor(task: task) / 10)
     }
 
     private func ratios(_ spec: OptimizerSpec) -> DotChart {

@@ -16,6 +16,8 @@ struct LineChart {
     let lines: [Line]
     /// Vertical dotted lines.
     var marks: [Double] = []
+    /// Lines leave the picture below it.
+    var leastY = 0.0
 
     static let size = (width: 860.0, height: 440.0)
     private static let plot = (left: 84.0, right: 610.0, top: 48.0, bottom: 384.0)
@@ -24,7 +26,7 @@ struct LineChart {
         let (plot, size) = (LineChart.plot, LineChart.size)
         var svg = SVGDocument(width: size.width, height: size.height)
         let x = LogAxis(covering: lines.flatMap { $0.points.map(\.x) }, start: plot.left, end: plot.right)
-        let y = LogAxis(covering: lines.flatMap { $0.points.map(\.y) }, start: plot.bottom - 6, end: plot.top + 6)
+        let y = LogAxis(covering: lines.flatMap { $0.points.map { max($0.y, leastY) } }, start: plot.bottom - 6, end: plot.top + 6)
         svg.text(plot.left, 26, title, size: 15, color: "#111111", isBold: true)
         for tick in x.ticks {
             svg.line(x.position(tick), plot.top, x.position(tick), plot.bottom, "#e8e8e8")

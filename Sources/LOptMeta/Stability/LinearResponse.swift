@@ -12,6 +12,9 @@ import Foundation
 ///
 /// for a direction of curvature h. The averages of squares are no part of the state: with a gradient whose mean is 0 they
 /// answer a deviation in second order only. They set the scale, and it is the noise of the gradient that sets them.
+///
+/// This says where small deviations begin to grow, not how far: a rule that divides by the root of v does not run away
+/// then, because v grows with the deviation until the step is small enough again.
 public struct LinearResponse: Codable, Equatable, Sendable {
     /// How far the parameter falls back by itself for each unit that it is off, as with weight decay.
     public let drift: Double

@@ -36,7 +36,7 @@ extension StabilityReport {
                     }))
         }
         return LineChart(
-            title: "Largest stable curvature after \(Format.count(steps)) steps",
+            title: "\(weights): largest stable curvature after \(Format.count(steps)) steps",
             xLabel: "noise of the gradient, standard deviation", yLabel: "curvature", lines: lines)
     }
 
@@ -63,7 +63,7 @@ extension StabilityReport {
         }
         svg.text((left + right) / 2, bottom + 46, "curvature", size: 13, anchor: .middle)
         svg.text(22, (top + bottom) / 2, "noise of the gradient", size: 13, anchor: .middle, isVertical: true)
-        for (i, radius) in [0.9, 0.99, 0.999, 1.001, 1.01, 1.1, 2].enumerated() {
+        for (i, radius) in [0.9, 0.99, 0.999, 1.002, 1.01, 1.1, 2].enumerated() {
             let y = top + 22 * Double(i)
             svg.rectangle(right + 24, y, 26, 16, fill: StabilityReport.color(radius))
             svg.text(right + 58, y + 13, i == 6 ? "2 and more" : i == 0 ? "0.9 and less" : "\(radius)")

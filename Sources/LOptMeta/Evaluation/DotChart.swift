@@ -39,10 +39,12 @@ struct DotChart {
             let middle = top + rowHeight * (Double(i) + 0.5)
             svg.line(left, middle, right, middle, "#f0f0f0")
             svg.text(left - 8, middle + 4, row, anchor: .end)
-            for series in series {
+            for (j, series) in series.enumerated() {
                 let (value, isBound) = series.values[i]
+                // A little above one another, so that none hides another.
+                let y = middle + 3 * (Double(j) - Double(self.series.count - 1) / 2)
                 svg.circle(
-                    x.position(value), middle, radius: 4.5, fill: isBound ? "#ffffff" : series.color,
+                    x.position(value), y, radius: 4.5, fill: isBound ? "#ffffff" : series.color,
                     stroke: isBound ? series.color : "#ffffff")
             }
         }

@@ -14,7 +14,7 @@ func sweepB(
     var sums = Sums(lane: scratch.sums, slots: slots, total: total)
     if t.factored != 0 {
         forEachTile(rule, t, chunk, scratch, .factors) { tile in
-            secondMoment(rule, t, tile.offset, tile.count, sums, scratch.rsqrt)
+            secondMoment(rule, t, tile.offset, tile.count, tile.ahead, sums, scratch.rsqrt)
             for k in 0..<Int(rule.momenta) { momentum(rule, t, tile, k, sums, scratch.rsqrt) }
             sums.added((tile.count + lanes - 1) / lanes)
         }
@@ -22,7 +22,7 @@ func sweepB(
         var offset = Int(chunk.column0)
         while offset < Int(chunk.column1) {
             let count = min(LOPT_TILE, Int(chunk.column1) - offset)
-            secondMoment(rule, t, offset, count, sums, scratch.rsqrt)
+            secondMoment(rule, t, offset, count, 0, sums, scratch.rsqrt)
             for k in 0..<Int(rule.momenta) { diagonal(rule, t, offset, count, k, sums, scratch.rsqrt) }
             sums.added((count + lanes - 1) / lanes)
             offset += count
@@ -34,7 +34,7 @@ func sweepB(
 /// v <- beta v + (1 - beta) g^2; leaves rsqrt(v + 1e-6) in `rsqrt`.
 @inline(__always)
 private func secondMoment(
-    _ rule: lopt_rule, _ t: lopt_tensor_view, _ offset: Int, _ count: Int, _ sums: Sums, _ rsqrt: MutableFloats
+    _ rule: lopt_rule, _ t: lopt_tensor_view, _ offset: Int, _ count: Int, _ ahead: Int, _ sums: Sums, _ rsqrt: MutableFloats
 ) {
     let beta = lopt_splat(rule.rms_beta), rate = lopt_splat(rule.rms_rate)
     let gradient = t.gradient + offset, parameter = t.parameter + offset, second = t.second_moment + offset
@@ -42,6 +42,11 @@ private func secondMoment(
     var p2 = sums[LOPT_SUM_P2], v2 = sums[LOPT_SUM_V2]
     var r2 = sums[LOPT_SUM_RSQRT_V2]
     forEachVector(count) { i, n in
+        if ahead != 0 {
+            lopt_prefetch(gradient + (i + ahead))
+            lopt_prefetch(parameter + (i + ahead))
+            lopt_prefetch(second + (i + ahead))
+        }
         let g = load(gradient + i, n), p = load(parameter + i, n)
         let q = g * g
         let v = lopt_fma(beta, load(second + i, n), rate * q)
@@ -81,6 +86,7 @@ private func momentum(
     var m2 = sums[slot + LOPT_SUM_M2], mr2 = sums[slot + LOPT_SUM_M_RSQRT_V2]
     var fg2 = sums[slot + LOPT_SUM_FACTORED_G2], fm2 = sums[slot + LOPT_SUM_FACTORED_M2]
     forEachVector(tile.count) { i, n in
+        if tile.ahead != 0 { lopt_prefetch(moment + (i + tile.ahead)) }
         let g = load(gradient + i, n)
         let m = lopt_fma(beta, load(moment + i, n), rate * g)
         store(moment + i, m, n)

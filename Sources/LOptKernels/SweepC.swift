@@ -36,6 +36,7 @@ private func step<N: Network>(
     var lead = Phase(tile.lead), trail = Phase(tile.trail)
     forEachVectorOnce(tile.count) { i, n in
         let at = tile.offset + i
+        if tile.ahead != 0 { prefetch(rule, t, at + tile.ahead) }
         // Our own arrays may be read past their end; what lies there goes no further than the unused lanes.
         let v = lopt_load(t.second_moment + at)
         let e = Element(
@@ -53,6 +54,14 @@ private func step<N: Network>(
         lead.advance()
         trail.advance()
     }
+}
+
+@inline(__always)
+private func prefetch(_ rule: lopt_rule, _ t: lopt_tensor_view, _ at: Int) {
+    lopt_prefetch(t.gradient + at)
+    lopt_prefetch(t.parameter + at)
+    lopt_prefetch(t.second_moment + at)
+    for k in 0..<Int(rule.momenta) { lopt_prefetch(t.momentum + (k * Int(t.plane_stride) + at)) }
 }
 
 /// p <- keep p - u - w for 16 elements.

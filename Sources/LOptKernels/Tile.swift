@@ -9,6 +9,9 @@ import CLOptShims
 struct Tile {
     var offset: Int
     var count: Int
+    /// Elements from here to the next tile, if that does not lie right behind this one; else 0. Sweeps ask for the memory of
+    /// the next tile while they are at this one: a processor's own prefetching follows rows, not columns of tiles.
+    var ahead = 0
     var lead: Axis
     var trail: Axis
 }
@@ -78,6 +81,8 @@ private func forEachRunTile(
     let run = Int(t.run), inner = Int(t.inner), middle = Int(t.middle)
     let firstLine = plane / middle * Int(t.rows) * middle + plane % middle
     let stride = Scratch.channelStride
+    // With one tile to the row, the next row follows, or (middle > 1) one that is prefetched well enough.
+    let ahead = chunk.column1 - chunk.column0 > LOPT_TILE ? run * middle : 0
     var column = Int(chunk.column0)
     while column < Int(chunk.column1) {
         let count = min(LOPT_TILE, Int(chunk.column1) - column)
@@ -95,7 +100,7 @@ private func forEachRunTile(
                 } else {
                     lead = maker.makeInner(line * inner, column % inner, count)
                 }
-                body(Tile(offset: line * run + column, count: count, lead: lead, trail: trail))
+                body(Tile(offset: line * run + column, count: count, ahead: ahead, lead: lead, trail: trail))
             }
             row = last
         }

@@ -24,6 +24,9 @@ LOPT_INLINE void lopt_store(float *p, lopt_f32x16 v) { ((lopt_f32x16_unaligned *
 LOPT_INLINE float lopt_load1(const float *p) { return ((const lopt_f32_unaligned *)p)->v; }
 LOPT_INLINE void lopt_store1(float *p, float v) { ((lopt_f32_unaligned *)p)->v = v; }
 
+/* Asks for the cache line of p in the second-level cache. Any address will do: one that is not mapped has no effect. */
+LOPT_INLINE void lopt_prefetch(const float *p) { __builtin_prefetch(p, 0, 2); }
+
 LOPT_INLINE lopt_f32x16 lopt_splat(float x) { return (lopt_f32x16)(x); }
 
 /* a * b + c, with one rounding where the target has the instruction and two where it has not: there a fused result would

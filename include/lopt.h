@@ -161,8 +161,8 @@ const char *lopt_version_string(void);
  *  as never having stopped. The format is safetensors (f32 and i64 tensors "<name>/momentum", ... and a checksum in the
  *  metadata); any tool that reads safetensors opens it.
  *
- *  To resume: create the optimizer with the same weights, add the same tensors, restore. The number of threads and the
- *  instruction set may differ. The order of the tensors may not.
+ *  To resume: create the optimizer with the same weights, add the same tensors, restore. Tensors are found by their names:
+ *  the order in which they are added may differ, and so may the number of threads and the instruction set.
  *
  *  `contents` is 0 (state alone) or LOPT_WITH_PARAMETERS.
  * ================================================================================================================= */
@@ -170,7 +170,9 @@ const char *lopt_version_string(void);
 #define LOPT_WITH_PARAMETERS 1u
 
 /* Writes a checkpoint. It is written whole to a temporary file beside `path`, synced and renamed, so that the file at
- * `path` is at every moment the old checkpoint or the new one. Errors: INVALID_ARGUMENT, IO, NO_MEMORY. */
+ * `path` is at every moment the old checkpoint or the new one. The new one has the permissions of the old one, as far as the
+ * system lets it; its owner is who saves. A symbolic link at `path` is replaced, not followed. Errors: INVALID_ARGUMENT, IO,
+ * NO_MEMORY. */
 lopt_status lopt_save(const lopt_optimizer *opt, const char *path, uint32_t contents);
 
 /* Reads a checkpoint; with LOPT_WITH_PARAMETERS also overwrites the bound parameters. Everything is checked before
@@ -258,7 +260,7 @@ struct lopt_options {
     int32_t max_isa;        /* a lopt_isa; the environment variable LOPT_MAX_ISA (baseline, avx2, avx512) caps too */
     int32_t nonfinite;      /* a lopt_nonfinite                                                                    */
     int32_t reserved;       /* 0                                                                                   */
-    double lr_scale;        /* multiplies every step; finite, >= 0; default 1 (see lopt_set_lr_scale)              */
+    double lr_scale;        /* multiplies every step; 0 to 1e30; default 1 (see lopt_set_lr_scale)                 */
     double weight_decay;    /* decoupled, as in AdamW: every step also subtracts lr_scale * weight_decay * parameter;
                                0 to 1; default 0                                                                   */
     int64_t total_steps;    /* steps the training will take, 0 if unknown. For weights that were meta-trained to know
@@ -274,14 +276,14 @@ lopt_status lopt_options_init(lopt_options *options, size_t struct_size);
 /* ---- Schedules and per-tensor options ---------------------------------------------------------------------------- */
 
 /* Multiplies every step taken from now on (weight decay included). lopt needs no schedule, but a caller's own works: call
- * it before each step with, say, a cosine from 1 to 0. Finite and >= 0; 0 leaves parameters as they are. Errors:
+ * it before each step with, say, a cosine from 1 to 0. 0 to 1e30; 0 leaves parameters as they are. Errors:
  * INVALID_ARGUMENT. */
 lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
 
 typedef struct lopt_tensor_options {
     size_t struct_size;        /* set by lopt_tensor_options_init                                          */
-    double lr_scale;           /* multiplies the optimizer's; finite, >= 0; default 1                      */
-    double weight_decay_scale; /* multiplies the optimizer's weight decay; finite, >= 0; default 1         */
+    double lr_scale;           /* multiplies the optimizer's; 0 to 1e30; default 1                         */
+    double weight_decay_scale; /* multiplies the optimizer's weight decay; 0 to 1e30; default 1            */
     int32_t frozen;            /* 1: steps pass this tensor over (its gradient is not read); default 0     */
     int32_t reserved;          /* 0                                                                        */
 } lopt_tensor_options;

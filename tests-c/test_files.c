@@ -289,10 +289,30 @@ static void test_savers(void) {
     CHECK_INT(files_count(files_directory), left + 1);
 }
 
+/* A checkpoint that others may not read, or may, stays so; a new one gets what the process gives every new file. */
+static void test_permissions(void) {
+    static const mode_t modes[] = {0600, 0640, 0444, 0666, 0755};
+    const char *path = files_path("guarded");
+    struct stat found;
+    mode_t mask = umask(027);
+    CHECK_OK(lopt_save(opt, path, 0));
+    CHECK_INT(stat(path, &found), 0);
+    CHECK_INT(found.st_mode & 07777, 0640);
+    for (int i = 0; i < 5; i++) {
+        CHECK_INT(chmod(path, modes[i]), 0);
+        CHECK_OK(lopt_save(opt, path, 0));
+        CHECK_INT(stat(path, &found), 0);
+        CHECK_INT(found.st_mode & 07777, modes[i]);
+    }
+    umask(mask);
+    remove(path);
+}
+
 int main(void) {
     files_start();
     start();
     test_replace();
+    test_permissions();
     test_bad_targets();
     test_no_space();
     if (!check_mode("valgrind")) test_no_descriptors();

@@ -44,7 +44,7 @@ static void check_create_works(const lopt_options *options, const char *what, in
 static void test_ranges(void) {
     lopt_options good = problem_options(), o;
     static const int32_t bad_threads[] = {-1, 257, INT32_MAX, INT32_MIN}, good_threads[] = {0, 1, 2, 255, 256};
-    static const double no_scales[] = {-1, -1e-300, NAN, INFINITY, -INFINITY};
+    static const double no_scales[] = {-1, -1e-300, NAN, INFINITY, 1.000001e30};
     static const double no_decays[] = {-1, -1e-300, NAN, INFINITY, 1.0000001};
     for (int i = 0; i < 4; i++) o = good, o.threads = bad_threads[i], CREATE_REFUSED(&o, "threads", "256");
     for (int i = 0; i < 5; i++) o = good, o.threads = good_threads[i], CREATE_WORKS(&o, "threads");

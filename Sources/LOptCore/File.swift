@@ -82,7 +82,8 @@ public struct FileContents: ~Copyable {
 }
 
 /// A file that takes another's place at once: written under another name in the same directory, synced and renamed. So
-/// the file at the path is always the old one or the new one, whole, even if the machine stops in the middle.
+/// the file at the path is always the old one or the new one, whole, even if the machine stops in the middle. The new one
+/// has the permissions of the old one.
 ///
 /// If this goes before `commit`, or `commit` throws, the old file is as it was and the new one is removed. A symbolic
 /// link at the path is replaced, not followed.
@@ -110,6 +111,8 @@ struct FileReplacement: ~Copyable {
         lopt_system_copy(paths.pointer, path, pathSize)
         let buffer = try Allocation<UInt8>(FileReplacement.bufferSize, allocator)
         file = try FileReplacement.create(beside: path, length, paths.pointer + pathSize)
+        // Before the first byte: what was kept from others stays so. A file system may know no permissions.
+        _ = lopt_system_copy_permissions(file, path)
         self.allocator = allocator
         self.paths = paths
         self.pathSize = pathSize

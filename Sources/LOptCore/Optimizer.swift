@@ -149,7 +149,7 @@ public struct Optimizer: ~Copyable {
 
     static func checkScale(_ value: Double, _ name: StaticString) throws(LOptError) {
         guard value >= 0 && value <= 1e30 else {
-            throw LOptError(.invalidArgument, "\(name) is \(value); allowed are 0 and finite numbers above (to 1e30)")
+            throw LOptError(.invalidArgument, "\(name) is \(value); allowed are finite numbers, 0 to 1e30")
         }
     }
 

@@ -40,12 +40,10 @@ static inline float lopt_system_tanhf(float x) { return tanhf(x); }
 
 /* ---- Files ----------------------------------------------------------------------------------------------------- */
 
-static inline int lopt_system_open_read(const char *path) { return open(path, O_RDONLY | O_CLOEXEC); }
 static inline int lopt_system_create_exclusive(const char *path) {
     return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 }
 static inline int lopt_system_open_directory(const char *path) { return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
-static inline long lopt_system_read(int file, void *p, long size) { return (long)read(file, p, (size_t)size); }
 static inline long lopt_system_write(int file, const void *p, long size) { return (long)write(file, p, (size_t)size); }
 static inline int lopt_system_sync(int file) { return fsync(file); }
 static inline int lopt_system_close(int file) { return close(file); }
@@ -57,6 +55,11 @@ static inline int64_t lopt_system_file_size(int file) {
     struct stat s;
     if (fstat(file, &s) != 0) return -1;
     return S_ISREG(s.st_mode) ? (int64_t)s.st_size : -2;
+}
+/* Gives the file the permissions of the regular file at `path`, if there is one; -1 if the system does not let it. */
+static inline int lopt_system_copy_permissions(int file, const char *path) {
+    struct stat s;
+    return lstat(path, &s) == 0 && S_ISREG(s.st_mode) ? fchmod(file, s.st_mode & 0777) : 0;
 }
 static inline int lopt_system_errno(void) { return errno; }
 static inline int lopt_system_is_interrupted(int error) { return error == EINTR; }

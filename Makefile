@@ -15,11 +15,11 @@ LIBDIR   ?= $(PREFIX)/lib
 INCDIR   ?= $(PREFIX)/include
 DOCDIR   ?= $(PREFIX)/share/doc/lopt
 DESTDIR  ?=
-# openblas, or none: networks wider than the specialised kernels then take the general vector path.
+# openblas: loaded at run time, if it is there, by the first network wide enough to gain by it. none: never.
 BLAS     ?= openblas
 # address or thread: an instrumented library, in a build directory of its own.
 SANITIZE ?=
-# aarch64 cross-compiles, without OpenBLAS, with Debian's cross compiler. Empty: for this machine.
+# aarch64 cross-compiles, with Debian's cross compiler. Empty: for this machine.
 TARGET   ?=
 BUILD    ?= build$(if $(SANITIZE)$(TARGET),/$(SANITIZE)$(TARGET))
 SWIFTC   ?= swiftc
@@ -69,7 +69,6 @@ swift_flags := -enable-experimental-feature Embedded -swift-version 6 -wmo -pars
 # A toolchain for x86-64 has no Embedded standard library for aarch64 Linux, but one for bare aarch64: the same code, given
 # the C headers of the one and position-independent.
 ifneq ($(TARGET),)
-override BLAS := none
 cross := aarch64-linux-gnu-
 CC := $(cross)gcc
 OBJCOPY := $(cross)objcopy
@@ -77,14 +76,7 @@ STRIP := $(cross)strip
 swift_flags += -target aarch64-none-none-elf -Xcc -isystem -Xcc /usr/aarch64-linux-gnu/include -Xcc -D__linux__ \
 	-Xcc -D__unix__ -Xcc -fPIC
 endif
-ifeq ($(BLAS),none)
-core_flags := -D LOPT_NO_BLAS
-blas_libs  :=
-else
-# Left to the shell: pkg-config may be installed by the same make.
-core_flags := -I Sources/COpenBLAS $$(pkg-config --cflags openblas | sed "s/-I */-Xcc -I/g")
-blas_libs  := $$(pkg-config --libs openblas)
-endif
+core_flags := $(if $(filter none,$(BLAS)),-D LOPT_NO_BLAS)
 
 flags_LOptKernels       := -Ounchecked -D LOPT_BASELINE
 flags_LOptKernelsAVX2   := -Ounchecked -D LOPT_AVX2 -Xcc -march=x86-64-v3
@@ -130,7 +122,7 @@ swiftc_identity := $(shell ls -lL --time-style=+%s "$$(command -v $(SWIFTC))" 2>
 $(OBJ)/%.command: FORCE
 	$(if $(swiftc_identity),$(call remember,$(swiftc_identity) $(swift_flags) $(flags_$*) $(sources_$*)))
 $(OBJ)/link.command: FORCE
-	$(call remember,$(CC) $(link_flags) $(BLAS))
+	$(call remember,$(CC) $(link_flags))
 
 # swiftc leaves an output alone that would not change, hence the touch.
 define compile
@@ -152,7 +144,7 @@ $(OBJ)/LOptCore.o: $(OBJ)/LOptCore.command $(shims) include/lopt.h $(sources_LOp
 # Linked once; .unstripped is the same library with its symbol table, for a debugger or a profiler.
 $(LIBRARY): $(objects) $(OBJ)/link.command packaging/liblopt.map
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(link_flags) -o $@.unstripped $(objects) $(blas_libs) -lm
+	$(Q)$(CC) $(link_flags) -o $@.unstripped $(objects) -lm
 	$(Q)$(if $(SANITIZE),cp $@.unstripped $@,$(STRIP) --strip-all -o $@ $@.unstripped)
 
 $(BUILD)/liblopt.so: $(LIBRARY)
@@ -169,6 +161,7 @@ LOPT_CFLAGS := -I$(CURDIR)/include
 LOPT_LIBS   := -L$(abspath $(BUILD)) -llopt -Wl,-rpath,$(abspath $(BUILD))
 
 demo: all
+	@scripts/dependencies demo
 	$(Q)$(MAKE) --no-print-directory -C examples-c BUILD=$(abspath $(BUILD))/examples LOPT_CFLAGS='$(LOPT_CFLAGS)' \
 		LOPT_LIBS='$(LOPT_LIBS)'
 	@printf '\n'

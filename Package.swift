@@ -39,7 +39,7 @@ let package = Package(
         // MARK: - The runtime
         .target(
             name: "LOptCore",
-            dependencies: ["CLOptShims", "COpenBLAS"] + kernelTargets.map { .target(name: $0.name) }),
+            dependencies: ["CLOptShims"] + kernelTargets.map { .target(name: $0.name) }),
         .target(name: "LOptCAPI", dependencies: ["CLOpt", "LOptCore"]),
 
         // MARK: - Meta-training and evaluation

@@ -140,7 +140,7 @@ typedef struct report {
     result *results;
     int count;
     double random_steps_per_s, zero_steps_per_s, slowest_zero_steps_per_s, adamw_zero_steps_per_s, adamw_random_steps_per_s;
-    double startup_open_ms, startup_create_ms, startup_step_ms, startup_blas_ms, startup_after_blas_ms;
+    double startup_open_ms, startup_create_ms, startup_step_ms;
 } report;
 
 void report_machine(const report *r);

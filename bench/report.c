@@ -75,12 +75,8 @@ void report_notes(const report *r) {
     if (r->startup_open_ms > 0) {
         double total = r->startup_open_ms + r->startup_create_ms + r->startup_step_ms;
         printf("\nStart-up in a new process, to the end of the first step of a 256x256 matrix: %.2f ms = %.2f loading the\n"
-               "library and what it needs + %.2f creating + %.2f stepping.", total, r->startup_open_ms,
-               r->startup_create_ms, r->startup_step_ms);
-        if (r->startup_blas_ms > 0)
-            printf(" OpenBLAS alone takes %.2f to load; after that lopt takes %.2f.", r->startup_blas_ms,
-                   r->startup_after_blas_ms);
-        printf("\n");
+               "library + %.2f creating + %.2f stepping.\n", total, r->startup_open_ms, r->startup_create_ms,
+               r->startup_step_ms);
     }
 }
 
@@ -124,9 +120,8 @@ void report_json(const report *r, const char *path) {
                 "%.5g, \"adamw_steps_per_s\": %.5g, \"adamw_random_steps_per_s\": %.5g},\n", r->zero_steps_per_s,
                 r->slowest_zero_steps_per_s, r->random_steps_per_s, r->adamw_zero_steps_per_s, r->adamw_random_steps_per_s);
     if (r->startup_open_ms > 0)
-        fprintf(f, "  \"startup_ms\": {\"open\": %.4g, \"create\": %.4g, \"step\": %.4g, \"openblas\": %.4g, "
-                "\"after_openblas\": %.4g},\n", r->startup_open_ms, r->startup_create_ms, r->startup_step_ms,
-                r->startup_blas_ms, r->startup_after_blas_ms);
+        fprintf(f, "  \"startup_ms\": {\"open\": %.4g, \"create\": %.4g, \"step\": %.4g},\n", r->startup_open_ms,
+                r->startup_create_ms, r->startup_step_ms);
     json_rows(r, f);
     if (fclose(f) != 0) fail("%s cannot be written", path);
 }

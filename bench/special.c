@@ -59,35 +59,25 @@ void measure_denormals(report *r, int32_t max_isa) {
 
 /* ---- How long until the first step? ------------------------------------------------------------------------------------- */
 
-/* One run of the program startup: milliseconds for OpenBLAS (0 without), opening lopt, creating, the first step. */
-static int run_startup(const char *program, const char *library, const char *blas, double ms[4]) {
+/* One run of the program startup: milliseconds for opening lopt, creating, the first step. */
+static void run_startup(const char *program, const char *library, double ms[3]) {
     char command[2048];
-    if (snprintf(command, sizeof command, "'%s' '%s' %s", program, library, blas) >= (int)sizeof command) return 0;
-    FILE *pipe = popen(command, "r");
-    if (!pipe) return 0;
-    int read = fscanf(pipe, "%lf %lf %lf %lf", &ms[0], &ms[1], &ms[2], &ms[3]);
-    return pclose(pipe) == 0 && read == 4;
-}
-
-static int medians(const char *program, const char *library, const char *blas, int repetitions, double ms[4]) {
-    double all[4][64], one[4];
-    if (repetitions > 64) repetitions = 64;
-    if (!run_startup(program, library, blas, one)) return 0; /* the first fills the page cache */
-    for (int i = 0; i < repetitions; i++) {
-        if (!run_startup(program, library, blas, one)) return 0;
-        for (int j = 0; j < 4; j++) all[j][i] = one[j];
-    }
-    for (int j = 0; j < 4; j++) ms[j] = median(all[j], repetitions);
-    return 1;
+    int read = 0;
+    FILE *pipe = NULL;
+    if (snprintf(command, sizeof command, "'%s' '%s'", program, library) < (int)sizeof command) pipe = popen(command, "r");
+    if (pipe) read = fscanf(pipe, "%lf %lf %lf", &ms[0], &ms[1], &ms[2]);
+    if (!pipe || pclose(pipe) != 0 || read != 3) fail("%s failed", program);
 }
 
 void measure_startup(report *r, const char *program, const char *library, int repetitions) {
-    double ms[4];
-    if (!medians(program, library, "", repetitions, ms)) fail("%s failed", program);
-    r->startup_open_ms = ms[1];
-    r->startup_create_ms = ms[2];
-    r->startup_step_ms = ms[3];
-    if (!medians(program, library, "libopenblas.so.0", repetitions, ms)) return; /* there is no OpenBLAS */
-    r->startup_blas_ms = ms[0];
-    r->startup_after_blas_ms = ms[1] + ms[2] + ms[3];
+    double all[3][64], one[3];
+    if (repetitions > 64) repetitions = 64;
+    run_startup(program, library, one); /* the first fills the page cache */
+    for (int i = 0; i < repetitions; i++) {
+        run_startup(program, library, one);
+        for (int j = 0; j < 3; j++) all[j][i] = one[j];
+    }
+    r->startup_open_ms = median(all[0], repetitions);
+    r->startup_create_ms = median(all[1], repetitions);
+    r->startup_step_ms = median(all[2], repetitions);
 }

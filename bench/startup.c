@@ -1,6 +1,5 @@
-/* startup LIBRARY [OPENBLAS]: the time from a running process that has nothing of lopt to the end of a first step, in
- * parts. With OPENBLAS that library is loaded before, by itself. Prints milliseconds: OpenBLAS, loading lopt, creating an
- * optimizer with one 256x256 matrix, the first step. */
+/* startup LIBRARY: the time from a running process that has nothing of lopt to the end of a first step, in parts. Prints
+ * milliseconds: loading lopt, creating an optimizer with one 256x256 matrix, the first step. */
 #include <dlfcn.h>
 #include <lopt.h>
 #include <stdio.h>
@@ -30,8 +29,6 @@ int main(int argc, char **argv) {
     for (int i = 0; i < SIDE * SIDE; i++) g[i] = (float)(i % 17 - 8);
 
     double start = milliseconds();
-    if (argc > 2 && !dlopen(argv[2], RTLD_NOW)) return 3;
-    double blas = milliseconds();
     void *library = dlopen(argv[1], RTLD_NOW);
     if (!library) {
         fprintf(stderr, "startup: %s\n", dlerror());
@@ -47,6 +44,6 @@ int main(int argc, char **argv) {
     double created = milliseconds();
     if (step(opt) != LOPT_OK) return 1;
     double stepped = milliseconds();
-    printf("%.4f %.4f %.4f %.4f\n", blas - start, open - blas, created - open, stepped - created);
+    printf("%.4f %.4f %.4f\n", open - start, created - open, stepped - created);
     return 0;
 }

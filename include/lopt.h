@@ -32,10 +32,9 @@
  *
  * NUMBERS.  All tensors are IEEE 754 binary32 ("f32"). For given weights, shapes and gradients the result has the same
  * bits whatever the number of threads, and on AVX2, AVX-512 and Arm NEON alike; the baseline x86-64 path has no fused
- * multiply-add and rounds differently. (Weights whose network is wider than 256 units go to OpenBLAS, whose bits depend on
- * the processor it finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in
- * a step. The caller's floating-point environment is the same
- * after a call as before it.
+ * multiply-add and rounds differently. (Networks wider than 256 units go to OpenBLAS, whose bits depend on the processor it
+ * finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in a step. The caller's
+ * floating-point environment is the same after a call as before it.
  *
  * STABILITY.  Within a major version functions, enum values and struct fields are only ever added; structs carry their
  * size so that a program built against an older header keeps working.
@@ -86,6 +85,9 @@ typedef enum lopt_status {
  *             the caller may free them at once.
  *   options   filled by lopt_options_init and then changed, or NULL for the defaults.
  *   out       receives the optimizer; NULL is stored on an error.
+ *
+ * Weights whose network is wider than 256 units load OpenBLAS (libopenblas.so.0) and hold it until lopt_destroy; a step holds
+ * it to one thread. Without it they work too, more slowly: lopt_info then says "general", and the log has a warning.
  *
  * Errors: INVALID_ARGUMENT (out is NULL, an option out of range, LOPT_MAX_ISA in the environment not understood),
  * NO_MEMORY. */

@@ -4,7 +4,20 @@
 #include "files.h"
 #include "weights.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
+
+/* Stands before the system's dlopen, so that OpenBLAS can be made to be missing. */
+static int blas_is_hidden, blas_asked, blas_loaded;
+
+void *dlopen(const char *name, int flags) {
+    void *(*system_dlopen)(const char *, int);
+    *(void **)&system_dlopen = dlsym(RTLD_NEXT, "dlopen");
+    int is_blas = name && strstr(name, "openblas");
+    void *library = is_blas && blas_is_hidden ? NULL : system_dlopen(name, flags);
+    if (is_blas) blas_asked++, blas_loaded += library != NULL;
+    return library;
+}
 
 /* Trains and returns all that the optimizer holds. */
 static snapshot train(const lopt_weights *weights, int32_t threads, int is_large, int steps) {
@@ -143,6 +156,61 @@ static void test_widths(void) {
     check_context("");
 }
 
+static void count_warnings(void *context, lopt_log_level level, const char *text) {
+    if (level == LOPT_LOG_WARNING && strstr(text, "openblas")) ++*(int *)context;
+}
+
+/* So wide that OpenBLAS, where it is, multiplies the matrices; where it is not, lopt does. */
+static void check_wide(const lopt_weights *weights, problem *p) {
+    lopt_optimizer *opt = NULL;
+    lopt_options options = problem_options();
+    lopt_information information = {.struct_size = sizeof information};
+    int warnings = 0;
+    options.log.message = count_warnings, options.log.context = &warnings;
+    blas_asked = blas_loaded = 0;
+    CHECK_OK(lopt_create(weights, &options, &opt));
+    CHECK_OK(lopt_info(opt, &information));
+    CHECK_TEXT(information.kernel, blas_loaded ? "blas" : "general");
+    CHECK_INT(warnings, blas_asked && !blas_loaded);
+    problem_small(p);
+    problem_register(p, opt);
+    problem_train(p, opt, 0, 3);
+    lopt_destroy(opt);
+}
+
+static void test_wide(void) {
+    made_weights m = weights_make("small_fc", 264, 1, "");
+    lopt_weights *weights = weights_of(&m);
+    problem with, without;
+    check_context("width 264");
+    check_wide(weights, &with);
+    blas_is_hidden = 1;
+    check_context("width 264 without OpenBLAS");
+    check_wide(weights, &without);
+    blas_is_hidden = 0;
+    /* The same sums in another order. */
+    for (int i = 0; i < with.count; i++) {
+        for (int64_t j = 0; j < with.tensors[i].elements; j++) {
+            CHECK_NEAR(with.tensors[i].parameter[j], without.tensors[i].parameter[j], 1e-5);
+        }
+    }
+    problem_free(&with), problem_free(&without);
+    check_context("width 264, threads");
+    if (!check_mode("valgrind")) check_threads(&m, 1);
+    check_context("");
+    lopt_weights_free(weights);
+    weights_release(&m);
+}
+
+/* A small network is no reason to load OpenBLAS. */
+static void test_narrow(void) {
+    lopt_optimizer *opt = NULL;
+    blas_asked = 0;
+    CHECK_OK(lopt_create(NULL, NULL, &opt));
+    lopt_destroy(opt);
+    CHECK_INT(blas_asked, 0);
+}
+
 /* Every way in which a step goes over a tensor: means of heads, with and without blackbox, nominal term and decay. */
 static void test_plans(void) {
     static const char *blackbox[] = {"\"note\":\"\"", "\"normalize_blackbox\":\"true\"",
@@ -239,6 +307,8 @@ int main(void) {
     test_builtin();
     test_metadata();
     test_widths();
+    test_wide();
+    test_narrow();
     test_plans();
     test_sharing();
     test_freed_at_once();

@@ -109,7 +109,7 @@ private struct FirstLayer {
 
     private func write(_ weights: UnsafePointer<Float>?, _ row: Int, _ feature: Int, _ second: Int?, _ scale: Double) {
         let a = rule.architecture
-        if Rule.usesBLAS(a) {
+        if rule.usesBLAS {
             let scales = UnsafeMutablePointer(mutating: t.view.feature_scale)
             scales?[feature] = Float(scale)
             if let second { scales?[second] = Float(scale) }

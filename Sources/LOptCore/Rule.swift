@@ -1,7 +1,4 @@
 import CLOptShims
-#if !LOPT_NO_BLAS
-import COpenBLAS
-#endif
 
 /// The rule of an optimizer as the kernels want it: decays as rates, the layers after the first padded to whole vectors of
 /// units, and the meta-parameters themselves for the first layer, which is folded anew for every tensor and step.
@@ -13,6 +10,8 @@ struct Rule {
     let theta: UnsafeMutablePointer<Float>
     private let constants: UnsafeMutablePointer<Float>
     private let constantCount: Int
+    /// For wide networks, if it is there.
+    private let blas: lopt_blas
 
     /// Width from which matrix products go to OpenBLAS. Measured with OpenBLAS 0.3.21 on Zen 3 (AVX2), one thread: up to 192
     /// our own path takes 0.35 to 1.0 of the time, to 384 they are even, at 512 OpenBLAS takes 0.6 of ours, because a layer
@@ -25,13 +24,19 @@ struct Rule {
         let a = architecture, momenta = a.momenta
         let hidden = Rule.paddedWidth(a.hiddenSize)
         let layers = (a.hiddenLayers - 1) * (hidden + 1) * hidden, heads = (hidden + 1) * Int(LOPT_HEADS)
-        let first = Rule.usesBLAS(a) ? a.features * hidden : 0
+        let blas = Rule.wantsBLAS(a) ? Rule.openBLAS() : lopt_blas()
+        let first = blas.library != nil ? a.features * hidden : 0
         constantCount = 5 * momenta + layers + heads + first
-        theta = try allocator.allocate(Float.self, a.metaParameters)
+        self.blas = blas
+        var thetaMemory: UnsafeMutablePointer<Float>?
         do {
+            let memory = try allocator.allocate(Float.self, a.metaParameters)
+            thetaMemory = memory
             constants = try allocator.allocateZeroed(Float.self, constantCount)
+            theta = memory
         } catch {
-            allocator.deallocate(theta, a.metaParameters)
+            allocator.deallocate(thetaMemory, a.metaParameters)
+            lopt_blas_close(blas)
             throw error
         }
         for i in 0..<a.metaParameters { theta[i] = source[i] }
@@ -39,7 +44,7 @@ struct Rule {
         kernel.momenta = Int32(momenta)
         kernel.hidden = Int32(hidden)
         kernel.hidden_layers = Int32(a.hiddenLayers)
-        kernel.path = Rule.path(a)
+        kernel.path = blas.library != nil ? Int32(LOPT_PATH_BLAS) : Rule.path(a)
         let momentumBeta = constants, momentumRate = momentumBeta + momenta
         let factoredBeta = momentumRate + momenta, factoredRate = factoredBeta + momenta
         let direction = factoredRate + momenta
@@ -66,20 +71,20 @@ struct Rule {
         kernel.exp_mult_magnitude = Float(a.expMult[0])
         kernel.exp_mult_nominal = Float(a.expMult[1])
         kernel.exp_mult_regularization = Float(a.expMult[2])
-        kernel.gemm = Rule.gemm
+        kernel.sgemm = blas.sgemm
     }
 
     func free(_ allocator: Allocator) {
         allocator.deallocate(theta, architecture.metaParameters)
         allocator.deallocate(constants, constantCount)
+        lopt_blas_close(blas)
     }
 
     var memoryBytes: Int { 4 * (architecture.metaParameters + constantCount) }
 
     static func paddedWidth(_ width: Int) -> Int { width <= 4 ? 4 : (width + 7) / 8 * 8 }
 
-    static func path(_ a: Architecture) -> Int32 {
-        if usesBLAS(a) { return Int32(LOPT_PATH_BLAS) }
+    private static func path(_ a: Architecture) -> Int32 {
         switch paddedWidth(a.hiddenSize) {
         case 4: return Int32(LOPT_PATH_WIDTH4)
         case 8: return Int32(LOPT_PATH_WIDTH8)
@@ -147,18 +152,18 @@ struct Rule {
 
     // MARK: OpenBLAS
 
+    /// Whether OpenBLAS is worth loading.
+    static func wantsBLAS(_ a: Architecture) -> Bool { a.hiddenSize >= leastBLASWidth }
+    var usesBLAS: Bool { blas.library != nil }
+
     #if LOPT_NO_BLAS
-    static func usesBLAS(_ a: Architecture) -> Bool { false }
+    private static func openBLAS() -> lopt_blas { lopt_blas() }
     func holdBLAS() {}
     func releaseBLAS() {}
-    private static let gemm: lopt_gemm? = nil
     #else
-    static func usesBLAS(_ a: Architecture) -> Bool { a.hiddenSize >= leastBLASWidth }
+    private static func openBLAS() -> lopt_blas { lopt_blas_open() }
     /// Around a step: OpenBLAS keeps to the thread that calls it.
-    func holdBLAS() { if Rule.usesBLAS(architecture) { lopt_blas_hold_to_one_thread() } }
-    func releaseBLAS() { if Rule.usesBLAS(architecture) { lopt_blas_release() } }
-    private static let gemm: lopt_gemm? = { m, n, k, a, b, ldb, beta, c, ldc in
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n, k, 1, a, m, b, ldb, beta, c, ldc)
-    }
+    func holdBLAS() { lopt_blas_hold_to_one_thread(blas) }
+    func releaseBLAS() { lopt_blas_release(blas) }
     #endif
 }

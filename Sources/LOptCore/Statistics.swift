@@ -59,6 +59,15 @@ extension Optimizer {
 
     public var architecture: Architecture { rule.architecture }
 
+    /// The network is wide enough for OpenBLAS, which could not be loaded.
+    public var lacksBLAS: Bool {
+        #if LOPT_NO_BLAS
+        false
+        #else
+        Rule.wantsBLAS(rule.architecture) && !rule.usesBLAS
+        #endif
+    }
+
     /// How the network is evaluated: "fused" (a width of 4, 8, 16 or 32), "blas" or "general".
     public var kernelName: StaticString {
         switch Int(rule.kernel.path) {

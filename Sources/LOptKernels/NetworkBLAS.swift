@@ -23,22 +23,31 @@ struct MatrixProducts: Network {
 
     @inline(never)
     func begin(_ tile: Tile) {
-        guard let gemm = rule.gemm else { return }
         layOut(tile)
         let units = Int(rule.hidden), columns = (tile.count + lanes - 1) / lanes * lanes
-        let stride = Int32(Self.stride), n = Int32(columns), inputs = Int32(4 + 8 * rule.momenta)
         var from = hidden, to = hidden + units * Self.stride
-        gemm(rule.hidden, n, inputs, rule.first_weights, features, stride, 0, from, stride)
+        multiply(rule.first_weights, units, 4 + 8 * Int(rule.momenta), features, columns, from)
         addBiasAndReLU(from, t.bias, columns)
         var w: Floats = rule.hidden_weights
         for _ in 1..<Int(rule.hidden_layers) {
-            gemm(rule.hidden, n, rule.hidden, w, from, stride, 0, to, stride)
+            multiply(w, units, units, from, columns, to)
             addBiasAndReLU(to, w + units * units, columns)
             w += units * units + units
             (from, to) = (to, from)
         }
-        let heads = Int32(LOPT_HEADS)
-        gemm(heads, n, rule.hidden, rule.head_weights, from, stride, 0, out, stride)
+        multiply(rule.head_weights, LOPT_HEADS, units, from, columns, out)
+    }
+
+    /// output [units x columns] = weights^T input, weights [inputs x units], input [inputs x columns].
+    @inline(__always)
+    private func multiply(
+        _ weights: Floats, _ units: Int, _ inputs: Int, _ input: Floats, _ columns: Int, _ output: MutableFloats
+    ) {
+        guard let sgemm = rule.sgemm else { return }
+        let m = Int32(units), n = Int32(columns), k = Int32(inputs), stride = Int32(Self.stride)
+        sgemm(
+            Int32(LOPT_CBLAS_ROW_MAJOR), Int32(LOPT_CBLAS_TRANSPOSE), Int32(LOPT_CBLAS_NO_TRANSPOSE), m, n, k, 1, weights, m,
+            input, stride, 0, output, stride)
     }
 
     @inline(__always)

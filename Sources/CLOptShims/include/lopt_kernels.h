@@ -41,9 +41,10 @@ enum { LOPT_PADDING = 16 };
 /* How the network is evaluated. */
 enum { LOPT_PATH_WIDTH4, LOPT_PATH_WIDTH8, LOPT_PATH_WIDTH16, LOPT_PATH_WIDTH32, LOPT_PATH_ANY_WIDTH, LOPT_PATH_BLAS };
 
-/* C = A^T B + beta C, row-major: A is k x m, B is k x n with leading dimension ldb, C is m x n with leading dimension ldc. */
-typedef void (*lopt_gemm)(int32_t m, int32_t n, int32_t k, const float *a, const float *b, int32_t ldb, float beta,
-                          float *c, int32_t ldc);
+/* cblas_sgemm: order and the two transpositions are enumerations of cblas.h. */
+typedef void (*lopt_sgemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a,
+                           int lda, const float *b, int ldb, float beta, float *c, int ldc);
+enum { LOPT_CBLAS_ROW_MAJOR = 101, LOPT_CBLAS_NO_TRANSPOSE = 111, LOPT_CBLAS_TRANSPOSE = 112 };
 
 /* The part of the rule that is the same for all tensors and steps. 1 - beta is called rate. */
 typedef struct lopt_rule {
@@ -64,7 +65,7 @@ typedef struct lopt_rule {
     float nominal_epsilon;
     int32_t normalize_blackbox;
     float exp_mult_magnitude, exp_mult_nominal, exp_mult_regularization;
-    lopt_gemm gemm;
+    lopt_sgemm sgemm;         /* BLAS path */
 } lopt_rule;
 
 /* One tensor. Arrays of ours are followed by LOPT_PADDING floats. */

@@ -17,7 +17,7 @@ DOCDIR   ?= $(PREFIX)/share/doc/lopt
 DESTDIR  ?=
 # openblas: loaded at run time, if it is there, by the first network wide enough to gain by it. none: never.
 BLAS     ?= openblas
-# address or thread: an instrumented library, in a build directory of its own.
+# address, thread or fuzzer: an instrumented library, in a build directory of its own.
 SANITIZE ?=
 # aarch64 cross-compiles, with Debian's cross compiler. Empty: for this machine.
 TARGET   ?=
@@ -26,6 +26,7 @@ SWIFTC   ?= swiftc
 OBJCOPY  ?= objcopy
 STRIP    ?= strip
 SLOW     ?=
+SECONDS  ?= 60
 BENCH_ARGS ?=
 V        ?=
 
@@ -48,8 +49,8 @@ endif
 ifeq ($(filter $(BLAS),openblas none),)
 $(error BLAS is $(BLAS); allowed are openblas and none)
 endif
-ifneq ($(filter-out address thread,$(SANITIZE)),)
-$(error SANITIZE is $(SANITIZE); allowed are address and thread)
+ifneq ($(filter-out address thread fuzzer,$(SANITIZE)),)
+$(error SANITIZE is $(SANITIZE); allowed are address, thread and fuzzer)
 endif
 ifneq ($(filter-out aarch64,$(TARGET)),)
 $(error TARGET is $(TARGET); allowed is aarch64)
@@ -61,11 +62,14 @@ export BLAS SWIFTC
 
 # ---- Flags --------------------------------------------------------------------------------------------------------
 
+# The fuzzer looks for errors of memory; it counts branches in the core alone, where the parsers are (flags_LOptCore).
+checks := $(SANITIZE:fuzzer=address)
+
 # -function-sections lets the linker drop what is not used, above all the parts of the Swift runtime that every Embedded
 # Swift object carries. psabi warns of vectors passed between functions of different ISAs; ours are inlined.
 swift_flags := -enable-experimental-feature Embedded -swift-version 6 -wmo -parse-as-library \
 	-Xfrontend -function-sections -Xcc -Wno-psabi -I Sources/CLOptShims/include \
-	$(if $(SANITIZE),-g -sanitize=$(SANITIZE))
+	$(if $(SANITIZE),-g -sanitize=$(checks))
 # A toolchain for x86-64 has no Embedded standard library for aarch64 Linux, but one for bare aarch64: the same code, given
 # the C headers of the one and position-independent.
 ifneq ($(TARGET),)
@@ -83,26 +87,27 @@ flags_LOptKernelsAVX2   := -Ounchecked -D LOPT_AVX2 -Xcc -march=x86-64-v3
 flags_LOptKernelsAVX512 := -Ounchecked -D LOPT_AVX512 -Xcc -march=x86-64-v4 -Xcc -mprefer-vector-width=512
 # One module of LOptCore and LOptCAPI: Embedded Swift 6.3 cannot destroy a noncopyable value of another module. Swift
 # warns that the files' "import LOptCore" is then of no use; `swift build` compiles them as the two modules they are.
-flags_LOptCore          := -Osize $(core_flags) -I Sources/CLOpt -suppress-warnings
+flags_LOptCore          := -Osize $(core_flags) -I Sources/CLOpt -suppress-warnings \
+	$(if $(filter fuzzer,$(SANITIZE)),-sanitize=fuzzer)
 
 symbol_LOptKernels       := lopt_kernels_baseline
 symbol_LOptKernelsAVX2   := lopt_kernels_avx2
 symbol_LOptKernelsAVX512 := lopt_kernels_avx512
 
 # The sanitizers' code is made by swiftc's LLVM and wants the runtime of the clang beside it. The program brings that
-# runtime (link it with clang -fsanitize=$(SANITIZE) too), so the library is linked without it, and without -z defs.
+# runtime (link it with clang -fsanitize=$(checks) too), so the library is linked without it, and without -z defs.
 ifeq ($(SANITIZE),)
 link_flags := -Wl,-z,defs -Wl,-O1
 else
 CC := clang
-link_flags := -g -fsanitize=$(SANITIZE)
+link_flags := -g -fsanitize=$(checks)
 endif
 link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblopt.map -Wl,--gc-sections \
 	-Wl,--as-needed -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--hash-style=gnu
 
 # ---- The library --------------------------------------------------------------------------------------------------
 
-.PHONY: all check-library demo test test-c bench install uninstall clean help FORCE
+.PHONY: all check-library demo test test-c fuzz bench install uninstall clean help FORCE
 
 all: $(BUILD)/liblopt.so
 
@@ -176,6 +181,10 @@ test:
 test-c: all
 	$(Q)BUILD='$(BUILD)' scripts/test-c plain
 
+# Each fuzz target for SECONDS, after all of its regression inputs; what it finds lies in build/fuzz.
+fuzz:
+	$(Q)MAKE='$(MAKE)' BUILD='$(BUILD)' SECONDS_EACH='$(SECONDS)' scripts/fuzz
+
 bench: all
 	$(Q)$(MAKE) --no-print-directory -C bench BUILD=$(abspath $(BUILD))/bench LOPT_CFLAGS='$(LOPT_CFLAGS)' \
 		LOPT_LIBS='$(LOPT_LIBS)'
@@ -216,6 +225,7 @@ help:
 	@echo 'make                 the library: build/liblopt.so'
 	@echo 'make demo            trains a small network from C and prints what it does'
 	@echo 'make test            every test; SLOW=1 those that take minutes too'
+	@echo 'make fuzz            parsers and calls on inputs that look for trouble; SECONDS=60 each'
 	@echo 'make check-library   size, dependencies and symbols of the library'
 	@echo 'make bench           speed beside AdamW; BENCH_ARGS="--full --json FILE", BENCH_ARGS=--help'
 	@echo 'make install         PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= ; also: make uninstall'
@@ -223,5 +233,5 @@ help:
 	@echo
 	@echo 'BLAS=none            without OpenBLAS'
 	@echo 'TARGET=aarch64       a library for 64-bit Arm in build/aarch64, on a machine that is not'
-	@echo 'SANITIZE=address     an instrumented library in build/address (or thread)'
+	@echo 'SANITIZE=address     an instrumented library in build/address (or thread, fuzzer)'
 	@echo 'V=1                  shows the commands'

@@ -1,0 +1,316 @@
+/* Any sequence of calls, with arguments good and bad: an input is read as a program. Each call returns a named status; one
+ * that fails changes nothing and leaves a message; memory runs out where the input says; at the end nothing is out. */
+#define _GNU_SOURCE
+#include "fuzz.h"
+
+#include <math.h>
+#include <unistd.h>
+
+enum { OPTIMIZERS = 2, WEIGHTS = 2, SAVED = 2, POOL = 2048, MOST_CALLS = 64 };
+
+static float parameters[POOL + 1], gradients[POOL + 1];
+static char directory[64], paths[3][96];
+
+typedef struct host {
+    const uint8_t *at, *end;
+    fuzz_books books;
+    lopt_optimizer *opt[OPTIMIZERS];
+    lopt_weights *weights[WEIGHTS];
+    struct { void *bytes; size_t size; uint32_t contents; } saved[SAVED];
+} host;
+
+/* ---- Arguments ---------------------------------------------------------------------------------------------------- */
+
+static unsigned next(host *h) { return h->at < h->end ? *h->at++ : 0; }
+#define PICK(h, table) ((table)[next(h) % (sizeof(table) / sizeof *(table))])
+
+/* Valid ones are as often as not; every bad one is one that some caller will pass one day. */
+static double a_number(host *h) {
+    static const double numbers[] = {1, 0, 0.5, 1, 2, 1e-3, 10, 1e30, -1, -0.0, 1e31, 5e-324, NAN, INFINITY, -INFINITY, 1e300};
+    return PICK(h, numbers);
+}
+
+static float an_element(host *h) {
+    static const float elements[] = {0, 1, -1, 0.01f, -0.3f, 100, 1e-40f, -1e-45f, 3e38f, -3e38f, 1e15f, 1e16f, NAN,
+                                     INFINITY, -INFINITY, -0.0f};
+    return PICK(h, elements);
+}
+
+static const char *a_name(host *h) {
+    static const char *const names[] = {"a", "b", "c", "layer/0.weight", "\xc3\xa9\"\\", "", NULL, "\n", "\xff\xfe",
+                                        "__metadata__", "d", "e"};
+    return PICK(h, names);
+}
+
+static int32_t an_index(host *h) {
+    static const int32_t indices[] = {0, 1, 2, 3, 4, 0, -1, INT32_MIN, INT32_MAX, 1 << 20};
+    return PICK(h, indices);
+}
+
+static int64_t an_extent(host *h) {
+    static const int64_t extents[] = {1, 2, 3, 5, 16, 17, 4, 7, 33, 0, 64, -1, INT64_MIN, INT64_MAX, (int64_t)1 << 31,
+                                      (int64_t)1 << 47};
+    return PICK(h, extents);
+}
+
+static uint32_t some_contents(host *h) {
+    static const uint32_t contents[] = {0, LOPT_WITH_PARAMETERS, LOPT_WITH_PARAMETERS, 0, 2, 0x80000001u};
+    return PICK(h, contents);
+}
+
+static const char *a_path(host *h) {
+    static const char *const choices[] = {paths[0], paths[1], paths[0], paths[2], "", "/", NULL};
+    return PICK(h, choices);
+}
+
+static lopt_optimizer *an_optimizer(host *h) {
+    unsigned i = next(h) % (OPTIMIZERS + 1);
+    return i < OPTIMIZERS ? h->opt[i] : h->opt[0];
+}
+
+static void run_tasks(void *context, int32_t count, lopt_task task, void *task_context) {
+    (void)context;
+    for (int32_t i = count; i-- > 0;) task(task_context, i);
+}
+
+static lopt_options some_options(host *h) {
+    static const int32_t threads[] = {1, 1, 1, 2, 1, 0, -1, 257};
+    static const int32_t choices[] = {0, 1, 2, 3, 0, -1, 4};
+    static const int64_t totals[] = {0, 1000, -1, INT64_MAX};
+    lopt_options o;
+    PROMISE(lopt_options_init(&o, sizeof o) == LOPT_OK);
+    unsigned which = next(h);
+    o.threads = 1;
+    if (which & 1) o.threads = PICK(h, threads);
+    if (which & 2) o.max_isa = PICK(h, choices);
+    if (which & 4) o.nonfinite = PICK(h, choices);
+    if (which & 8) o.lr_scale = a_number(h), o.weight_decay = a_number(h);
+    if (which & 16) o.total_steps = PICK(h, totals);
+    if (which & 32) o.parallel_for.run = run_tasks, o.threads = o.threads == 0 ? 1 : o.threads;
+    if (which & 64) o.struct_size = next(h);
+    o.allocator = fuzz_allocator(&h->books);
+    if ((which & 192) == 192) o.allocator.deallocate = NULL;
+    return o;
+}
+
+/* ---- One call ----------------------------------------------------------------------------------------------------- */
+
+/* Bytes of what the optimizer holds, with memory that does not fail. */
+static void *held(host *h, const lopt_optimizer *opt, size_t *size) {
+    fuzz_books before = h->books;
+    h->books.fail_at = 0;
+    void *bytes = opt ? fuzz_state(opt, LOPT_WITH_PARAMETERS, size) : NULL;
+    h->books = before;
+    return bytes;
+}
+
+static void create(host *h) {
+    unsigned slot = next(h) % OPTIMIZERS;
+    lopt_options options = some_options(h);
+    unsigned of = next(h) % (WEIGHTS + 2);
+    lopt_optimizer *made = (lopt_optimizer *)(uintptr_t)1;
+    lopt_status status = lopt_create(of < WEIGHTS ? h->weights[of] : NULL, &options, &made);
+    PROMISE(fuzz_is_status(status) && (status == LOPT_OK) == (made != NULL));
+    if (status != LOPT_OK) {
+        fuzz_check_message();
+        return;
+    }
+    lopt_destroy(h->opt[slot]);
+    h->opt[slot] = made;
+}
+
+static void make_weights(host *h) {
+    static const char *const names[] = {NULL, "star", "star-authors-rule", "", "no such"};
+    static const char *const files[] = {"weights/star.safetensors", "no/such", "", "/dev/null", NULL};
+    unsigned slot = next(h) % WEIGHTS, how = next(h);
+    lopt_allocator allocator = fuzz_allocator(&h->books), *given = how & 8 ? NULL : &allocator;
+    lopt_weights *made = (lopt_weights *)(uintptr_t)1;
+    lopt_status status;
+    if (how & 1) {
+        size_t size = (size_t)(h->end - h->at);
+        status = lopt_weights_from_memory(how & 2 ? NULL : h->at, how & 4 ? 0 : size, given, &made);
+    } else if (how & 2) {
+        status = lopt_weights_load(PICK(h, files), given, &made);
+    } else {
+        status = lopt_weights_builtin(PICK(h, names), given, &made);
+    }
+    PROMISE(fuzz_is_status(status) && (status == LOPT_OK) == (made != NULL));
+    if (status != LOPT_OK) {
+        fuzz_check_message();
+        return;
+    }
+    lopt_weights_free(h->weights[slot]);
+    h->weights[slot] = made;
+}
+
+static lopt_status add(host *h, lopt_optimizer *opt) {
+    int64_t shape[9];
+    static const int32_t ranks[] = {0, 1, 2, 2, 3, 4, 8, 9, -1, 2};
+    int32_t rank = PICK(h, ranks), index = -7;
+    const int64_t most = 1 << 30;
+    int64_t elements = 1;
+    for (int i = 0; i < 9; i++) shape[i] = 1;
+    for (int32_t i = 0; i < rank && i < 9; i++) {
+        shape[i] = an_extent(h);
+        if (shape[i] == 0) elements = 0;
+        if (elements > 0) elements = shape[i] < 0 || shape[i] > most || elements * shape[i] > most ? most : elements * shape[i];
+    }
+    size_t place = next(h) * 8u, place_gradient = next(h) & 1 ? place : (place + 3) % POOL;
+    int null = next(h) % 16;
+    float *p = null == 1 ? NULL : parameters + place;
+    const float *g = null == 2 ? NULL : null == 3 ? p : gradients + place_gradient;
+    if (elements <= POOL && (place + (size_t)elements > POOL || place_gradient + (size_t)elements > POOL)) {
+        p = null == 1 ? NULL : parameters, g = null == 2 ? NULL : gradients;
+    }
+    /* More than the pool has is asked for only where it must be refused, for the shape or for the memory of its state. */
+    if (elements > POOL && elements < (int64_t)1 << 22) return LOPT_OK;
+    if (elements > POOL) {
+        lopt_status status = lopt_add_tensor(opt, a_name(h), p, g, shape, rank, &index);
+        PROMISE(status != LOPT_OK);
+        return status;
+    }
+    const char *name = a_name(h);
+    return lopt_add_tensor(opt, name, p, g, null == 4 ? NULL : shape, rank, null & 8 ? NULL : &index);
+}
+
+static lopt_status set_tensor(host *h, lopt_optimizer *opt) {
+    static const int32_t flags[] = {0, 1, 0, 1, 2, -1};
+    lopt_tensor_options o;
+    PROMISE(lopt_tensor_options_init(&o, sizeof o) == LOPT_OK);
+    unsigned which = next(h);
+    if (which & 1) o.lr_scale = a_number(h);
+    if (which & 2) o.weight_decay_scale = a_number(h);
+    if (which & 4) o.frozen = PICK(h, flags);
+    if (which & 8) o.reserved = (int32_t)next(h);
+    if (which & 16) o.struct_size = next(h);
+    return lopt_set_tensor_options(opt, an_index(h), which & 32 ? NULL : &o);
+}
+
+static lopt_status read_state(host *h, lopt_optimizer *opt) {
+    unsigned which = next(h), slot = which % SAVED;
+    size_t size = h->saved[slot].size;
+    if (!h->saved[slot].bytes) return lopt_state_read(opt, some_contents(h), NULL, which & 8 ? 0 : 100);
+    if (!(which & 2)) return lopt_state_read(opt, h->saved[slot].contents, h->saved[slot].bytes, size);
+    /* Damaged: one byte changed, or cut. */
+    uint8_t *bytes = malloc(size);
+    memcpy(bytes, h->saved[slot].bytes, size);
+    size_t place = (next(h) * 256u + next(h)) % size;
+    bytes[place] ^= (uint8_t)(which >> 3);
+    lopt_status status = lopt_state_read(opt, some_contents(h), bytes, which & 4 ? place : size);
+    free(bytes);
+    return status;
+}
+
+static lopt_status keep_state(host *h, lopt_optimizer *opt) {
+    unsigned which = next(h), slot = which % SAVED;
+    uint32_t contents = some_contents(h);
+    size_t size = 0;
+    lopt_status status = lopt_state_size(opt, contents, &size);
+    if (status != LOPT_OK) return status;
+    void *bytes = malloc(size);
+    status = lopt_state_write(opt, contents, bytes, which & 2 ? size - 1 : size);
+    if (status != LOPT_OK) {
+        free(bytes);
+        return status;
+    }
+    free(h->saved[slot].bytes);
+    h->saved[slot].bytes = bytes, h->saved[slot].size = size, h->saved[slot].contents = contents;
+    return LOPT_OK;
+}
+
+static lopt_status look(host *h, lopt_optimizer *opt) {
+    unsigned which = next(h);
+    lopt_statistics s = {.struct_size = which & 1 ? next(h) : sizeof s};
+    lopt_information i = {.struct_size = which & 2 ? next(h) : sizeof i};
+    lopt_status first = lopt_stats(opt, which & 4 ? an_index(h) : -1, which & 8 ? NULL : &s);
+    PROMISE(fuzz_is_status(first));
+    return lopt_info(opt, which & 16 ? NULL : &i);
+}
+
+static void fill(host *h) {
+    unsigned which = next(h), begin = next(h) * 8u % POOL;
+    float value = an_element(h);
+    float *to = which & 1 ? parameters : gradients;
+    unsigned count = which & 2 ? 1 : 1 + next(h) * 8u;
+    for (unsigned i = begin; i < POOL && i < begin + count; i++) to[i] = which & 4 ? value * (float)(i % 13) : value;
+}
+
+/* Calls on an optimizer: when one fails, everything is as it was. */
+static void call(host *h, unsigned code) {
+    lopt_optimizer *opt = an_optimizer(h);
+    size_t size = 0, size_now = 0;
+    void *before = held(h, opt, &size);
+    lopt_status status = LOPT_OK;
+    switch (code) {
+    case 0: status = add(h, opt); break;
+    case 1: status = lopt_step(opt); break;
+    case 2: status = lopt_step_tensor(opt, an_index(h)); break;
+    case 3: status = lopt_set_lr_scale(opt, a_number(h)); break;
+    case 4: status = set_tensor(h, opt); break;
+    case 5: status = keep_state(h, opt); break;
+    case 6: status = read_state(h, opt); break;
+    case 7: status = look(h, opt); break;
+    case 8: status = lopt_bind(opt, an_index(h), next(h) & 1 ? NULL : parameters, next(h) & 1 ? NULL : gradients); break;
+    case 9: status = lopt_save(opt, a_path(h), some_contents(h)); break;
+    case 10: status = lopt_restore(opt, a_path(h), some_contents(h)); break;
+    }
+    PROMISE(fuzz_is_status(status));
+    PROMISE(status != LOPT_ERROR_WEIGHTS);
+    if (status == LOPT_ERROR_NO_MEMORY) PROMISE(h->books.refused);
+    if (status < 0) {
+        fuzz_check_message();
+        void *now = held(h, opt, &size_now);
+        PROMISE(size == size_now && (!before || memcmp(before, now, size) == 0));
+        free(now);
+    }
+    free(before);
+}
+
+static void start(void) {
+    const char *parent = getenv("TMPDIR");
+    snprintf(directory, sizeof directory, "%.40s/lopt-fuzz-XXXXXX", parent ? parent : "/tmp");
+    PROMISE(mkdtemp(directory) != NULL);
+    for (int i = 0; i < 2; i++) snprintf(paths[i], sizeof paths[i], "%s/%d", directory, i);
+    snprintf(paths[2], sizeof paths[2], "%s/missing/0", directory);
+}
+
+static void clear_files(void) { unlink(paths[0]), unlink(paths[1]); }
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    host h = {.at = data, .end = data + size, .books = {.limit = (size_t)1 << 24}};
+    if (!directory[0]) {
+        start();
+        atexit(clear_files);
+    }
+    clear_files();
+    for (int i = 0; i <= POOL; i++) parameters[i] = 0.01f * (float)(i % 29 - 14), gradients[i] = 0.02f * (float)(i % 23 - 11);
+    for (int i = 0; i < MOST_CALLS && h.at < h.end; i++) {
+        unsigned code = next(&h) % 24;
+        h.books.refused = 0;
+        h.books.fail_at = code >= 20 ? h.books.made + 1 + next(&h) % 16 : 0;
+        if (code >= 20) code = next(&h) % 20;
+        switch (code) {
+        case 11: case 12: create(&h); break;
+        case 13: make_weights(&h); break;
+        case 14: fill(&h); break;
+        case 15: {
+            unsigned slot = next(&h) % OPTIMIZERS;
+            lopt_destroy(h.opt[slot]);
+            h.opt[slot] = NULL;
+            break;
+        }
+        case 16: {
+            unsigned slot = next(&h) % WEIGHTS;
+            lopt_weights_free(h.weights[slot]);
+            h.weights[slot] = NULL;
+            break;
+        }
+        default: call(&h, code > 16 ? (code - 17) % 2 : code); break;
+        }
+    }
+    for (int i = 0; i < OPTIMIZERS; i++) lopt_destroy(h.opt[i]);
+    for (int i = 0; i < WEIGHTS; i++) lopt_weights_free(h.weights[i]);
+    for (int i = 0; i < SAVED; i++) free(h.saved[i].bytes);
+    PROMISE(h.books.live == 0 && h.books.bytes == 0);
+    return 0;
+}

@@ -1,0 +1,71 @@
+/* Checkpoints from anywhere: any bytes are accepted or refused, and refused bytes change nothing. Chance would never find
+ * the checksum of a changed file: inputs whose last byte is odd are signed, with the checksum that the library says it
+ * expected. (The last byte is not part of the file.) */
+#define _GNU_SOURCE
+#include "fuzz.h"
+
+static fuzz_problem problem;
+static fuzz_books books = {.limit = (size_t)1 << 40};
+static void *before;
+static size_t before_size, live;
+
+static void start(void) {
+    lopt_allocator allocator = fuzz_allocator(&books);
+    fuzz_start(&problem, NULL, &allocator);
+    for (int step = 0; step < 3; step++) PROMISE(lopt_step(problem.opt) == LOPT_OK);
+    before = fuzz_state(problem.opt, LOPT_WITH_PARAMETERS, &before_size);
+    live = books.live;
+}
+
+static void check_unchanged(void) {
+    size_t size = 0;
+    void *now = fuzz_state(problem.opt, LOPT_WITH_PARAMETERS, &size);
+    PROMISE(size == before_size && memcmp(now, before, size) == 0);
+    free(now);
+}
+
+/* Whether the file was refused for its checksum alone; then the right one is put in. */
+static int sign(uint8_t *bytes, size_t size) {
+    static const char key[] = "\"checksum\":\"";
+    const char *actual = strstr(lopt_last_error(), "checksum ");
+    uint8_t *place = memmem(bytes, size, key, strlen(key));
+    if (!actual || strlen(actual) < strlen("checksum ") + 16 || !place) return 0;
+    place += strlen(key);
+    if ((size_t)(bytes + size - place) < 16) return 0;
+    memcpy(place, actual + strlen("checksum "), 16);
+    return 1;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (!problem.opt) start();
+    if (size == 0) return 0;
+    uint32_t contents = data[size - 1] & 2 ? 0 : LOPT_WITH_PARAMETERS;
+    int is_signed = data[size - 1] & 1;
+    size--;
+    uint8_t *bytes = malloc(size > 0 ? size : 1);
+    memcpy(bytes, data, size);
+    books.most = books.bytes;
+    size_t held = books.bytes;
+    lopt_status status = lopt_state_read(problem.opt, contents, bytes, size);
+    if (status == LOPT_ERROR_CHECKPOINT && is_signed && sign(bytes, size)) {
+        status = lopt_state_read(problem.opt, contents, bytes, size);
+    }
+    PROMISE(status == LOPT_OK || status == LOPT_ERROR_CHECKPOINT || status == LOPT_ERROR_MISMATCH);
+    PROMISE(books.most - held <= 65536 + 8 * size);
+    PROMISE(books.live == live);
+    free(bytes);
+    if (status != LOPT_OK) {
+        fuzz_check_message();
+        check_unchanged();
+        return 0;
+    }
+    /* What was accepted can be written, read again and trained with. */
+    size_t again_size = 0;
+    void *again = fuzz_state(problem.opt, LOPT_WITH_PARAMETERS, &again_size);
+    PROMISE(lopt_state_read(problem.opt, LOPT_WITH_PARAMETERS, again, again_size) == LOPT_OK);
+    free(again);
+    PROMISE(fuzz_is_status(lopt_step(problem.opt)));
+    PROMISE(lopt_state_read(problem.opt, LOPT_WITH_PARAMETERS, before, before_size) == LOPT_OK);
+    check_unchanged();
+    return 0;
+}

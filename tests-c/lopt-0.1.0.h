@@ -1,0 +1,327 @@
+/* lopt: train with a learned optimizer from C or C++.
+ *
+ * Copyright 2026 the lopt authors. SPDX-License-Identifier: Apache-2.0
+ *
+ * lopt applies STAR, the stabilised learned optimizer of Harrison, Metz and Sohl-Dickstein ("A Closer Look at Learned
+ * Optimization: Stability, Robustness, and Inductive Biases", NeurIPS 2022): a tiny neural network, meta-trained once
+ * and frozen, looks at every parameter's gradient and history and decides its step. There is no learning rate to tune.
+ *
+ * This header is the manual. It has four parts, from the few calls that every program needs to those that few do:
+ *
+ *     1. The simple API        create, add tensors, step, destroy
+ *     2. Errors                what a call returns, and what holds after one that failed
+ *     3. Checkpoints           save and resume, bit for bit
+ *     4. Options               weights, threads, schedules, statistics, memory, logging
+ *
+ * A whole program:
+ *
+ *     lopt_optimizer *opt;
+ *     lopt_create(NULL, NULL, &opt);
+ *     lopt_add_tensor(opt, "fc1.weight", w, dw, (int64_t[]){128, 64}, 2, NULL);
+ *     lopt_add_tensor(opt, "fc1.bias",   b, db, (int64_t[]){128},     1, NULL);
+ *     for (int i = 0; i < steps; i++) {
+ *         forward(); backward();             // yours: writes dw and db
+ *         lopt_step(opt);                    // reads dw and db, updates w and b in place
+ *     }
+ *     lopt_destroy(opt);
+ *
+ * Build it with:  cc program.c $(pkg-config --cflags --libs lopt)
+ *
+ * THREADS.  An optimizer is used by one thread at a time. Different optimizers may be used at the same time, and one
+ * lopt_weights may be shared by all of them. Signals are blocked in the threads that lopt starts.
+ *
+ * NUMBERS.  All tensors are IEEE 754 binary32 ("f32"). For given weights, shapes and gradients the result has the same
+ * bits whatever the number of threads, and on AVX2, AVX-512 and Arm NEON alike; the baseline x86-64 path has no fused
+ * multiply-add and rounds differently. (Weights whose network is wider than 256 units go to OpenBLAS, whose bits depend on
+ * the processor it finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in
+ * a step. The caller's floating-point environment is the same
+ * after a call as before it.
+ *
+ * STABILITY.  Within a major version functions, enum values and struct fields are only ever added; structs carry their
+ * size so that a program built against an older header keeps working.
+ */
+#ifndef LOPT_H
+#define LOPT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LOPT_VERSION_MAJOR 0
+#define LOPT_VERSION_MINOR 1
+#define LOPT_VERSION_PATCH 0
+/* MAJOR * 1000000 + MINOR * 1000 + PATCH */
+#define LOPT_VERSION (LOPT_VERSION_MAJOR * 1000000 + LOPT_VERSION_MINOR * 1000 + LOPT_VERSION_PATCH)
+
+/* The largest rank of a tensor. */
+#define LOPT_MAX_RANK 8
+
+typedef struct lopt_optimizer lopt_optimizer; /* opaque: the tensors and their state */
+typedef struct lopt_weights lopt_weights;     /* opaque: frozen meta-trained weights */
+typedef struct lopt_options lopt_options;     /* part 4 */
+
+/* What every call returns: 0 done, positive done with a remark, negative an error after which nothing has changed. */
+typedef enum lopt_status {
+    LOPT_OK = 0,
+    LOPT_SKIPPED_NONFINITE = 1,       /* a gradient was not finite: tensors were skipped as the policy says         */
+    LOPT_ERROR_INVALID_ARGUMENT = -1, /* NULL, a size out of range, a duplicate name, overlapping memory, ...       */
+    LOPT_ERROR_NO_MEMORY = -2,        /* the allocator returned NULL                                                 */
+    LOPT_ERROR_IO = -3,               /* a file could not be read or written; the message has the system's reason    */
+    LOPT_ERROR_WEIGHTS = -4,          /* the weights are damaged, or of a kind this library does not know            */
+    LOPT_ERROR_CHECKPOINT = -5,       /* the checkpoint is damaged, or of a version this library does not know       */
+    LOPT_ERROR_MISMATCH = -6,         /* the checkpoint is of other weights, other names or other shapes             */
+    LOPT_ERROR_NONFINITE = -7         /* a gradient was not finite and the policy is LOPT_NONFINITE_ERROR            */
+} lopt_status;
+
+/* ====================================================================================================================
+ *  1. THE SIMPLE API
+ * ================================================================================================================= */
+
+/* Makes an optimizer.
+ *
+ *   weights   what lopt_weights_load and its siblings return, or NULL for the built-in default ("star"). They are copied:
+ *             the caller may free them at once.
+ *   options   filled by lopt_options_init and then changed, or NULL for the defaults.
+ *   out       receives the optimizer; NULL is stored on an error.
+ *
+ * Errors: INVALID_ARGUMENT (out is NULL, an option out of range, LOPT_MAX_ISA in the environment not understood),
+ * NO_MEMORY. */
+lopt_status lopt_create(const lopt_weights *weights, const lopt_options *options, lopt_optimizer **out);
+
+/* Frees the optimizer, its state and its threads. NULL is allowed and does nothing. */
+void lopt_destroy(lopt_optimizer *opt);
+
+/* Adds one tensor of parameters. All memory that its steps will ever need is allocated here.
+ *
+ *   name       1 to 255 bytes of UTF-8 without control characters, unique within the optimizer. Copied.
+ *   parameter  the tensor, contiguous in row-major order ("C order"), f32, at any alignment. lopt_step updates it in place.
+ *   gradient   the gradient of the loss with respect to it, same shape and order. Only read. Gradients may share memory
+ *              with each other, but not with any parameter.
+ *   shape      extents, each >= 0. The rule keeps one statistic per row and one per column of the two largest extents, so
+ *              pass a matrix as a matrix; a flat buffer of many tensors is added one tensor at a time (see
+ *              examples-c/flat_buffer.c).
+ *   rank       0 (a single number; shape may be NULL) to LOPT_MAX_RANK.
+ *   index      receives the number of the tensor: 0 for the first, then 1, ...; may be NULL.
+ *
+ * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
+ * (parameter and gradient may then be NULL). State is 4 * (K + 1) bytes per parameter (16 for the built-in weights) for
+ * rank 2 and more, 4 * (2 K + 1) for rank 0 and 1, K the number of momenta, and a little per row and column.
+ *
+ * Errors: INVALID_ARGUMENT (a NULL, a bad or duplicate name, rank or extent out of range, more than 2^48 elements, memory
+ * that overlaps another tensor's), NO_MEMORY. */
+lopt_status lopt_add_tensor(lopt_optimizer *opt, const char *name, float *parameter, const float *gradient,
+                            const int64_t *shape, int32_t rank, int32_t *index);
+
+/* Gives a tensor new memory, of the same shape; the state stays. Errors: INVALID_ARGUMENT. */
+lopt_status lopt_bind(lopt_optimizer *opt, int32_t index, float *parameter, const float *gradient);
+
+/* Takes one step: reads every gradient, updates every parameter in place. Does no I/O, allocates nothing, takes no lock
+ * that a caller could hold.
+ *
+ * Gradients are looked at before anything is written. A gradient element that is NaN, infinite or of magnitude above
+ * 2^50 (its square would not fit f32 sums) counts as not finite, and the policy in the options decides: by default no
+ * tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
+ *
+ * Errors: INVALID_ARGUMENT (opt is NULL, no tensor has been added), NONFINITE (only under that policy). */
+lopt_status lopt_step(lopt_optimizer *opt);
+
+/* Takes one step of one tensor, as soon as its gradient is there: a training code can so free or reuse gradient memory
+ * during its backward pass. Every tensor counts its own steps; stepping each tensor once gives the same bits as one
+ * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index. */
+lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
+
+/* ====================================================================================================================
+ *  2. ERRORS
+ *
+ *  After a call that returned a negative status nothing has changed: not the optimizer, not the parameters, not the
+ *  outputs (an output handle is set to NULL). No argument, file or failed allocation ends the process; a pointer that
+ *  is neither NULL nor valid is beyond what any C library can catch.
+ * ================================================================================================================= */
+
+/* A short static text such as "invalid argument"; "unknown status" for numbers that are none. Never NULL. */
+const char *lopt_status_string(lopt_status status);
+
+/* What was wrong in the last call of this thread that did not return LOPT_OK: the argument, its value and what is
+ * allowed, in one line of at most 255 bytes. "" if there was none. Valid until the next such call of this thread. Never
+ * NULL. */
+const char *lopt_last_error(void);
+
+/* The version of the library that is running: the number as LOPT_VERSION has it, and "major.minor.patch". */
+int32_t lopt_version(void);
+const char *lopt_version_string(void);
+
+/* ====================================================================================================================
+ *  3. CHECKPOINTS
+ *
+ *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay and frozen flags; with
+ *  LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
+ *  as never having stopped. The format is safetensors (f32 and i64 tensors "<name>/momentum", ... and a checksum in the
+ *  metadata); any tool that reads safetensors opens it.
+ *
+ *  To resume: create the optimizer with the same weights, add the same tensors, restore. The number of threads and the
+ *  instruction set may differ. The order of the tensors may not.
+ *
+ *  `contents` is 0 (state alone) or LOPT_WITH_PARAMETERS.
+ * ================================================================================================================= */
+
+#define LOPT_WITH_PARAMETERS 1u
+
+/* Writes a checkpoint. It is written whole to a temporary file beside `path`, synced and renamed, so that the file at
+ * `path` is at every moment the old checkpoint or the new one. Errors: INVALID_ARGUMENT, IO, NO_MEMORY. */
+lopt_status lopt_save(const lopt_optimizer *opt, const char *path, uint32_t contents);
+
+/* Reads a checkpoint; with LOPT_WITH_PARAMETERS also overwrites the bound parameters. Everything is checked before
+ * anything is changed. Errors: INVALID_ARGUMENT, IO, NO_MEMORY, CHECKPOINT (damaged), MISMATCH (the message names the
+ * first difference). */
+lopt_status lopt_restore(lopt_optimizer *opt, const char *path, uint32_t contents);
+
+/* The same to and from memory: lopt_state_size says how many bytes lopt_state_write will write at this moment. Errors of
+ * write: INVALID_ARGUMENT (size is less than lopt_state_size), NO_MEMORY; of read: as lopt_restore without IO. */
+lopt_status lopt_state_size(const lopt_optimizer *opt, uint32_t contents, size_t *size);
+lopt_status lopt_state_write(const lopt_optimizer *opt, uint32_t contents, void *memory, size_t size);
+lopt_status lopt_state_read(lopt_optimizer *opt, uint32_t contents, const void *memory, size_t size);
+
+/* ====================================================================================================================
+ *  4. OPTIONS
+ * ================================================================================================================= */
+
+/* ---- Memory ----------------------------------------------------------------------------------------------------- */
+
+/* Where memory comes from. `allocate` returns `size` bytes aligned to `alignment` (a power of two, at most 64) or NULL;
+ * `deallocate` gets the pointer and the same size back. Both may be called only from the thread that calls lopt. Both
+ * NULL: the C library's. An allocator must outlive what was made with it. */
+typedef struct lopt_allocator {
+    void *(*allocate)(void *context, size_t size, size_t alignment);
+    void (*deallocate)(void *context, void *pointer, size_t size);
+    void *context;
+} lopt_allocator;
+
+/* ---- Weights ---------------------------------------------------------------------------------------------------- */
+
+/* Weights compiled into the library: "star" (the default), "star-authors-rule". NULL means "star". `allocator` may be
+ * NULL. Errors: INVALID_ARGUMENT (unknown name; the message lists those there are), NO_MEMORY. */
+lopt_status lopt_weights_builtin(const char *name, const lopt_allocator *allocator, lopt_weights **out);
+
+/* Weights from a safetensors file, or from the bytes of one (copied). The content is checked in full and may come from
+ * anywhere. Errors: INVALID_ARGUMENT, IO, NO_MEMORY, WEIGHTS (the message says what is wrong with them). */
+lopt_status lopt_weights_load(const char *path, const lopt_allocator *allocator, lopt_weights **out);
+lopt_status lopt_weights_from_memory(const void *bytes, size_t size, const lopt_allocator *allocator,
+                                     lopt_weights **out);
+
+/* The value of a key in the weights' metadata, e.g. "kind", "provenance", or NULL if there is none (or an argument is
+ * NULL). Valid as long as the weights are. */
+const char *lopt_weights_metadata(const lopt_weights *weights, const char *key);
+
+/* NULL is allowed and does nothing. */
+void lopt_weights_free(lopt_weights *weights);
+
+/* ---- Creating --------------------------------------------------------------------------------------------------- */
+
+/* Instruction sets. On Arm there is LOPT_ISA_BASELINE (NEON) alone. */
+typedef enum lopt_isa {
+    LOPT_ISA_AUTO = 0,     /* the widest that the processor has   */
+    LOPT_ISA_BASELINE = 1, /* SSE2 on x86-64, NEON on aarch64     */
+    LOPT_ISA_AVX2 = 2,     /* AVX2 and FMA (x86-64-v3)            */
+    LOPT_ISA_AVX512 = 3    /* AVX-512 F, BW, CD, DQ, VL (x86-64-v4) */
+} lopt_isa;
+
+/* What a step does about gradients that are not finite (see lopt_step). */
+typedef enum lopt_nonfinite {
+    LOPT_NONFINITE_SKIP_STEP = 0,   /* no tensor is stepped; returns LOPT_SKIPPED_NONFINITE                     */
+    LOPT_NONFINITE_SKIP_TENSOR = 1, /* the other tensors are stepped; returns LOPT_SKIPPED_NONFINITE            */
+    LOPT_NONFINITE_ERROR = 2        /* no tensor is stepped; returns LOPT_ERROR_NONFINITE                       */
+} lopt_nonfinite;
+
+/* A caller's own threads. `run` calls task(task_context, i) exactly once for every i in 0 .. count - 1, in any order, on
+ * any threads, and returns when all have returned. It is called from inside lopt_step with count <= options.threads. */
+typedef void (*lopt_task)(void *task_context, int32_t i);
+typedef struct lopt_parallel_for {
+    void (*run)(void *context, int32_t count, lopt_task task, void *task_context);
+    void *context;
+} lopt_parallel_for;
+
+typedef enum lopt_log_level { LOPT_LOG_INFO = 0, LOPT_LOG_WARNING = 1 } lopt_log_level;
+
+/* lopt itself never writes to stdout or stderr. `text` is valid during the call. */
+typedef struct lopt_log {
+    void (*message)(void *context, lopt_log_level level, const char *text);
+    void *context;
+} lopt_log;
+
+struct lopt_options {
+    size_t struct_size;     /* set by lopt_options_init; tells the library which fields the program knows         */
+    int32_t threads;        /* 0: one per processor this process may use; else 1 to 256. Own threads start when
+                               the tensors added are worth it, so a small problem never starts one                */
+    int32_t max_isa;        /* a lopt_isa; the environment variable LOPT_MAX_ISA (baseline, avx2, avx512) caps too */
+    int32_t nonfinite;      /* a lopt_nonfinite                                                                    */
+    int32_t reserved;       /* 0                                                                                   */
+    double lr_scale;        /* multiplies every step; finite, >= 0; default 1 (see lopt_set_lr_scale)              */
+    double weight_decay;    /* decoupled, as in AdamW: every step also subtracts lr_scale * weight_decay * parameter;
+                               0 to 1; default 0                                                                   */
+    int64_t total_steps;    /* steps the training will take, 0 if unknown. For weights that were meta-trained to know
+                               their horizon; others ignore it, and lopt_info says which                           */
+    lopt_allocator allocator;       /* default: the C library's                                                    */
+    lopt_parallel_for parallel_for; /* default: none, lopt starts its own threads                                  */
+    lopt_log log;                   /* default: none                                                               */
+};
+
+/* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
+lopt_status lopt_options_init(lopt_options *options, size_t struct_size);
+
+/* ---- Schedules and per-tensor options ---------------------------------------------------------------------------- */
+
+/* Multiplies every step taken from now on (weight decay included). lopt needs no schedule, but a caller's own works: call
+ * it before each step with, say, a cosine from 1 to 0. Finite and >= 0; 0 leaves parameters as they are. Errors:
+ * INVALID_ARGUMENT. */
+lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
+
+typedef struct lopt_tensor_options {
+    size_t struct_size;        /* set by lopt_tensor_options_init                                          */
+    double lr_scale;           /* multiplies the optimizer's; finite, >= 0; default 1                      */
+    double weight_decay_scale; /* multiplies the optimizer's weight decay; finite, >= 0; default 1         */
+    int32_t frozen;            /* 1: steps pass this tensor over (its gradient is not read); default 0     */
+    int32_t reserved;          /* 0                                                                        */
+} lopt_tensor_options;
+
+lopt_status lopt_tensor_options_init(lopt_tensor_options *options, size_t struct_size);
+lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t index, const lopt_tensor_options *options);
+
+/* ---- Looking inside ---------------------------------------------------------------------------------------------- */
+
+/* Of the last step that was taken. RMS is the root mean square over the elements. */
+typedef struct lopt_statistics {
+    size_t struct_size;       /* set by the caller: sizeof(lopt_statistics)                                         */
+    int64_t steps;            /* steps taken; of all tensors: the largest                                           */
+    int64_t steps_skipped;    /* steps not taken because of gradients that were not finite                          */
+    int64_t nonfinite;        /* gradient elements seen that were not finite, in all                                */
+    double gradient_rms;
+    double update_rms;        /* of the change of the parameters, weight decay not counted                          */
+    double parameter_rms;     /* before the step                                                                    */
+    double blackbox_share;    /* RMS(blackbox) / (RMS(blackbox) + RMS(nominal)): 0 all nominal, 1 all blackbox      */
+} lopt_statistics;
+
+/* index -1: all tensors together. Errors: INVALID_ARGUMENT. */
+lopt_status lopt_stats(const lopt_optimizer *opt, int32_t index, lopt_statistics *statistics);
+
+typedef struct lopt_information {
+    size_t struct_size;       /* set by the caller: sizeof(lopt_information)                                        */
+    int32_t isa;              /* the lopt_isa in use                                                                */
+    int32_t threads;          /* how many a step may use                                                            */
+    int32_t tensors;
+    int32_t uses_total_steps; /* 1 if the weights know their horizon                                                */
+    int64_t parameters;       /* elements of all tensors                                                            */
+    int64_t state_bytes;      /* accumulators: what a checkpoint holds                                              */
+    int64_t memory_bytes;     /* everything allocated, state included                                               */
+    const char *kernel;       /* static: how the network is evaluated, "fused" or "blas" or "general"               */
+} lopt_information;
+
+lopt_status lopt_info(const lopt_optimizer *opt, lopt_information *information);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LOPT_H */

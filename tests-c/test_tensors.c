@@ -269,6 +269,34 @@ static void test_many(void) {
     lopt_destroy(opt);
 }
 
+/* No element is left out, whatever the shape: around the sizes at which a tensor is cut into pieces of work. */
+static void test_whole(void) {
+    static const int64_t runs[] = {1, 15, 17, 33, 250, 1000, 2600, 4000, 4095, 4096, 4097, 8200};
+    lopt_options options = problem_options();
+    for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
+        int64_t around = 32768 / runs[r], rows[] = {1, around - 1, around, around + 1, 9 * around / 8, 2 * around + 1};
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i += (size_t)check_repetitions(1, 3)) {
+            if (rows[i] < 1) continue;
+            for (int turned = 0; turned < 2; turned++) {
+                int64_t shape[2] = {turned ? runs[r] : rows[i], turned ? rows[i] : runs[r]};
+                int64_t elements = shape[0] * shape[1], left = 0;
+                lopt_optimizer *opt;
+                float *parameter = check_memory(4 * (size_t)elements), *gradient = check_memory(4 * (size_t)elements);
+                for (int64_t j = 0; j < elements; j++) parameter[j] = 1, gradient[j] = 0.1f;
+                CHECK_OK(lopt_create(NULL, &options, &opt));
+                CHECK_OK(lopt_add_tensor(opt, "a", parameter, gradient, shape, 2, NULL));
+                CHECK_OK(lopt_step(opt));
+                for (int64_t j = 0; j < elements; j++) left += parameter[j] == 1.0f;
+                check_context("[%d, %d]", (int)shape[0], (int)shape[1]);
+                CHECK_INT(left, 0);
+                lopt_destroy(opt);
+                free(parameter), free(gradient);
+            }
+        }
+    }
+    check_context("");
+}
+
 int main(void) {
     test_alignment();
     test_sizes();
@@ -276,5 +304,6 @@ int main(void) {
     test_transpose();
     test_empty();
     test_many();
+    test_whole();
     return check_end();
 }

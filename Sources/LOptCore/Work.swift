@@ -114,7 +114,8 @@ struct Work {
             if rule.plan.usesNetwork { sweepC(t, 0, scratch) }
             if rule.plan.usesMeans { takeMeans(t) }
             if rule.plan.passes == .meansThenNetwork { sweepC(t, 0, scratch) }
-            if rule.plan.usesSweepD { sweepD(t, 0, scratch) }
+            // One chunk of rows may be a little more than one of sweep D, which knows no rows.
+            if rule.plan.usesSweepD { for index in 0..<t.pointee.geometry.flatChunks { sweepD(t, index, scratch) } }
         }
         record(t)
     }

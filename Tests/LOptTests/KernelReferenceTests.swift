@@ -64,6 +64,8 @@ struct KernelReferenceTests {
         [300, 300], [2, 9000], [9000, 2], [1000, 10], [10, 1000], [5000, 1], [700, 48], [700, 47], [64, 64],
         [16, 16, 3, 3], [300, 20, 3, 3], [40, 40, 16], [24, 24, 23], [600, 600, 1], [3, 3, 40, 60], [30, 4, 50],
         [20, 20, 20, 20], [5, 7, 3, 6, 4], [2, 2, 2, 2, 2, 2, 2, 2], [1, 1, 1], [1, 40, 1, 30, 1], [12, 11, 6, 6, 6, 6],
+        // One chunk of rows that is more than one chunk of elements.
+        [9, 4000], [13, 2600], [3000, 11], [1, 11, 3, 1000],
     ]
 
     @Test("every geometry", arguments: shapes)
@@ -71,6 +73,11 @@ struct KernelReferenceTests {
         for isa in FusedRun.instructionSets {
             let difference = try Self.compare(Self.star, shape, isa: isa)
             #expect(difference <= 2e-6, "\(shape) on \(isa)")
+            // Then the parameters are written by sweep D, whose chunks are others.
+            var aggregated = Self.star
+            aggregated.aggregateNominalMagnitude = true
+            let difference2 = try Self.compare(aggregated, shape, isa: isa, steps: 3)
+            #expect(difference2 <= 2e-6, "\(shape) on \(isa), nominal magnitude aggregated")
         }
     }
 

@@ -270,6 +270,10 @@ struct lopt_options {
     lopt_allocator allocator;       /* default: the C library's                                                    */
     lopt_parallel_for parallel_for; /* default: none, lopt starts its own threads                                  */
     lopt_log log;                   /* default: none                                                               */
+    double max_update_ratio; /* a guard: the RMS of a tensor's update is kept to at most this times the RMS of the tensor
+                               (or times 0.001 if that is larger), by scaling the update down; finite, >= 0; default 0:
+                               no limit. Weight decay is not counted. A step takes up to twice as long with it. Not kept
+                               in checkpoints                                                                      */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
@@ -305,6 +309,7 @@ typedef struct lopt_statistics {
     double update_rms;        /* of the change of the parameters, weight decay not counted                          */
     double parameter_rms;     /* before the step                                                                    */
     double blackbox_share;    /* RMS(blackbox) / (RMS(blackbox) + RMS(nominal)): 0 all nominal, 1 all blackbox      */
+    int64_t updates_limited;  /* updates that max_update_ratio made smaller, of this optimizer since lopt_create    */
 } lopt_statistics;
 
 /* index -1: all tensors together. Errors: INVALID_ARGUMENT. */

@@ -44,7 +44,7 @@ static void types(void) {
     FIELD(lopt_options, struct_size), FIELD(lopt_options, threads), FIELD(lopt_options, max_isa);
     FIELD(lopt_options, nonfinite), FIELD(lopt_options, reserved), FIELD(lopt_options, lr_scale);
     FIELD(lopt_options, weight_decay), FIELD(lopt_options, total_steps), FIELD(lopt_options, allocator);
-    FIELD(lopt_options, parallel_for), FIELD(lopt_options, log);
+    FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);
     FIELD(lopt_tensor_options, weight_decay_scale), FIELD(lopt_tensor_options, frozen);
@@ -53,6 +53,7 @@ static void types(void) {
     FIELD(lopt_statistics, struct_size), FIELD(lopt_statistics, steps), FIELD(lopt_statistics, steps_skipped);
     FIELD(lopt_statistics, nonfinite), FIELD(lopt_statistics, gradient_rms), FIELD(lopt_statistics, update_rms);
     FIELD(lopt_statistics, parameter_rms), FIELD(lopt_statistics, blackbox_share);
+    FIELD(lopt_statistics, updates_limited);
     SIZE(lopt_information);
     FIELD(lopt_information, struct_size), FIELD(lopt_information, isa), FIELD(lopt_information, threads);
     FIELD(lopt_information, tensors), FIELD(lopt_information, uses_total_steps), FIELD(lopt_information, parameters);

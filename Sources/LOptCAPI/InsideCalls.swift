@@ -3,13 +3,15 @@ import CLOptShims
 import LOptCore
 
 /// Writes a struct whose first field, set by the caller, says how much of it the program knows.
-private func deliver<T>(_ value: T, to out: UnsafeMutablePointer<T>, size: Int, _ name: StaticString) throws(LOptError) {
+private func deliver<T>(
+    _ value: T, to out: UnsafeMutablePointer<T>, size: Int, first: Int, _ name: StaticString
+) throws(LOptError) {
     let known = MemoryLayout<T>.size
-    guard size >= known && size <= 4096 else {
+    guard (size >= known || size == first) && size <= 4096 else {
         throw LOptError(
             .invalidArgument, "\(name)->struct_size is \(size); set it to sizeof of the struct (\(known)) before the call")
     }
-    withUnsafePointer(to: value) { from in lopt_system_copy(out, from, known) }
+    withUnsafePointer(to: value) { from in lopt_system_copy(out, from, min(size, known)) }
 }
 
 @implementation @_cdecl("lopt_stats")
@@ -24,8 +26,8 @@ public func lopt_stats(
         let value = lopt_statistics(
             struct_size: size, steps: s.steps, steps_skipped: s.stepsSkipped, nonfinite: s.nonfinite,
             gradient_rms: s.gradientRMS, update_rms: s.updateRMS, parameter_rms: s.parameterRMS,
-            blackbox_share: s.blackboxShare)
-        try deliver(value, to: statistics, size: size, "statistics")
+            blackbox_share: s.blackboxShare, updates_limited: s.updatesLimited)
+        try deliver(value, to: statistics, size: size, first: firstStatistics, "statistics")
         return LOPT_OK
     }
 }
@@ -47,7 +49,8 @@ public func lopt_info(_ handle: OpaquePointer!, _ information: UnsafeMutablePoin
         value.state_bytes = Int64(opt.pointee.optimizer.stateBytes)
         value.memory_bytes = Int64(opt.pointee.optimizer.memoryBytes + MemoryLayout<OptimizerHandle>.size)
         value.kernel = cString(opt.pointee.optimizer.kernelName)
-        try deliver(value, to: information, size: size, "information")
+        try deliver(
+            value, to: information, size: size, first: MemoryLayout<lopt_information>.size, "information")
         return LOPT_OK
     }
 }

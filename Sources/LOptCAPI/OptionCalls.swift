@@ -2,6 +2,11 @@ import CLOpt
 import CLOptShims
 import LOptCore
 
+/// Bytes of the structs that have grown since the first header, as programs built with that one have them. Nothing between
+/// that and today's is the size of any.
+private let firstOptions = MemoryLayout<lopt_options>.size - MemoryLayout<Double>.size
+let firstStatistics = MemoryLayout<lopt_statistics>.size - MemoryLayout<Int64>.size
+
 /// The defaults, as lopt_options_init gives them.
 private var defaults: lopt_options {
     var options = lopt_options()
@@ -13,12 +18,12 @@ private var defaults: lopt_options {
 /// Copies a struct that begins with its own size and may come from an older or a newer header: what the program does not
 /// know keeps its default; what the library does not know must be 0.
 private func copy<T>(
-    _ source: UnsafePointer<T>, size: Int, into result: inout T, least: Int, _ name: StaticString
+    _ source: UnsafePointer<T>, size: Int, into result: inout T, first: Int, _ name: StaticString
 ) throws(LOptError) {
-    guard size >= least else {
-        throw LOptError(.invalidArgument, "\(name).struct_size is \(size), less than \(least); was it initialised?")
-    }
     let known = MemoryLayout<T>.size
+    guard size >= known || size == first else {
+        throw LOptError(.invalidArgument, "\(name).struct_size is \(size), less than \(known); was it initialised?")
+    }
     let bytes = UnsafeRawPointer(source).assumingMemoryBound(to: UInt8.self)
     guard size <= 4096 else {
         throw LOptError(.invalidArgument, "\(name).struct_size is \(size), more than 4096; was it initialised?")
@@ -36,8 +41,7 @@ private func copy<T>(
 func checked(_ options: UnsafePointer<lopt_options>?) throws(LOptError) -> lopt_options {
     var result = defaults
     guard let options else { return result }
-    try copy(
-        options, size: options.pointee.struct_size, into: &result, least: MemoryLayout<lopt_options>.size, "options")
+    try copy(options, size: options.pointee.struct_size, into: &result, first: firstOptions, "options")
     return result
 }
 
@@ -58,6 +62,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     options.learningRateScale = given.lr_scale
     options.weightDecay = given.weight_decay
     options.totalSteps = given.total_steps
+    options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
     options.parallelFor = given.parallel_for.run
     options.parallelContext = given.parallel_for.context
@@ -68,7 +73,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
 public func lopt_options_init(_ options: UnsafeMutablePointer<lopt_options>!, _ size: Int) -> lopt_status {
     status { () throws(LOptError) in
         guard let options else { throw missing("options") }
-        try initialize(options, to: defaults, size: size)
+        try initialize(options, to: defaults, size: size, first: firstOptions)
         options.pointee.struct_size = size
         return LOPT_OK
     }
@@ -81,20 +86,20 @@ public func lopt_tensor_options_init(_ options: UnsafeMutablePointer<lopt_tensor
         var value = lopt_tensor_options()
         value.lr_scale = 1
         value.weight_decay_scale = 1
-        try initialize(options, to: value, size: size)
+        try initialize(options, to: value, size: size, first: MemoryLayout<lopt_tensor_options>.size)
         options.pointee.struct_size = size
         return LOPT_OK
     }
 }
 
 /// Writes no more than the `size` bytes that the program has; what is beyond ours is zeroed.
-private func initialize<T>(_ out: UnsafeMutablePointer<T>, to value: T, size: Int) throws(LOptError) {
+private func initialize<T>(_ out: UnsafeMutablePointer<T>, to value: T, size: Int, first: Int) throws(LOptError) {
     let known = MemoryLayout<T>.size
-    guard size >= known && size <= 4096 else {
+    guard (size >= known || size == first) && size <= 4096 else {
         throw LOptError(.invalidArgument, "struct_size is \(size); pass sizeof of the struct, \(known) or more")
     }
     lopt_system_zero(out, size)
-    withUnsafePointer(to: value) { from in lopt_system_copy(out, from, known) }
+    withUnsafePointer(to: value) { from in lopt_system_copy(out, from, min(size, known)) }
 }
 
 @implementation @_cdecl("lopt_set_lr_scale")
@@ -114,7 +119,7 @@ public func lopt_set_tensor_options(
         guard let options else { throw missing("options") }
         var given = lopt_tensor_options()
         try copy(
-            options, size: options.pointee.struct_size, into: &given, least: MemoryLayout<lopt_tensor_options>.size,
+            options, size: options.pointee.struct_size, into: &given, first: MemoryLayout<lopt_tensor_options>.size,
             "options")
         guard given.frozen == 0 || given.frozen == 1 else {
             throw LOptError(.invalidArgument, "frozen is \(given.frozen); allowed are 0 and 1")

@@ -6,6 +6,46 @@ struct StepScales {
     let learningRate: Double
     /// The part of the parameter that is taken off, beside what the rule takes.
     let decay: Double
+    /// Of u and w alone.
+    let limit: UpdateLimit
+
+    /// Of u and w.
+    var update: Double { learningRate * limit.factor }
+    var writes: Int32 { learningRate > 0 && limit.isKnown && limit.factor > 0 ? 1 : 0 }
+}
+
+/// A guard against steps that would wreck a tensor: RMS(u + w) <= ratio max(RMS(p), 1e-3), kept by scaling u and w, the
+/// learning-rate scale included, with one number for the tensor. Decay is neither counted nor scaled. p is that before the
+/// step. The least parameter size is that of Adafactor's relative step (Shazeer and Stern, 2018, section 8), so that
+/// tensors that start at 0 can move.
+///
+/// With a guard the passes that apply a step run twice: the first time they only sum u and w. An update that is not finite
+/// is not applied at all, and the tensor stays as it is.
+public struct UpdateLimit: Sendable {
+    /// Multiplies u and w; 0: the step leaves the tensor as it is.
+    public private(set) var factor = 1.0
+    /// The update has been measured, or there is no guard.
+    private(set) var isKnown = true
+
+    static let leastParameterRMS = 1e-3
+    static var none: UpdateLimit { UpdateLimit() }
+    static var unknown: UpdateLimit {
+        var limit = UpdateLimit()
+        limit.isKnown = false
+        return limit
+    }
+
+    private init() {}
+
+    /// `update` and `parameter` are mean squares.
+    public init(ratio: Double, update: Double, parameter: Double) {
+        let size = max(update, 0).squareRoot(), most = ratio * max(parameter.squareRoot(), UpdateLimit.leastParameterRMS)
+        if !size.isFinite || !update.isFinite {
+            factor = 0
+        } else if size > most {
+            factor = most / size
+        }
+    }
 }
 
 extension Rule {
@@ -29,7 +69,7 @@ extension Rule {
         }
         setBlackbox(&apply, sums, scales)
         setDecay(&apply, scales, mean: 0)
-        apply.write = scales.learningRate > 0 ? 1 : 0
+        apply.write = scales.writes
         return apply
     }
 
@@ -38,7 +78,7 @@ extension Rule {
         _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, magnitude: Double, nominal: Double, regularization: Double
     ) -> lopt_apply {
         var apply = lopt_apply()
-        apply.write = scales.learningRate > 0 ? 1 : 0
+        apply.write = scales.writes
         apply.decay_keep = 1
         setNominal(&apply, t, sums, scales, mean: architecture.nominalController ? nominal : 1)
         apply.nominal = apply.direction
@@ -55,7 +95,7 @@ extension Rule {
         guard plan.hasBlackbox else { return }
         let selfNormalizer = architecture.selfnormalizeBlackbox ? sums.mean(Int(LOPT_SUM_G)) : 1
         apply.blackbox = 1
-        apply.blackbox_scale = Float(scales.learningRate * architecture.stepMult * selfNormalizer)
+        apply.blackbox_scale = Float(scales.update * architecture.stepMult * selfNormalizer)
     }
 
     /// w = stepsize exp(n exp_mult) G; n is the head, its mean or 1, plus what the extension tensor_scale adds.
@@ -66,7 +106,7 @@ extension Rule {
         let a = architecture
         let offset = a.tensorScale ? tensorScale(t, sums) : 0
         apply.direction = 1
-        var scale = scales.learningRate * a.nominalStepsize
+        var scale = scales.update * a.nominalStepsize
         if plan.nominalPerElement {
             apply.nominal_per_element = 1
             apply.nominal_offset = Float(offset)

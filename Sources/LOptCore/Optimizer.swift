@@ -26,6 +26,8 @@ public struct OptimizerOptions {
     public var nonfinite = NonfinitePolicy.skipStep
     public var learningRateScale = 1.0
     public var weightDecay = 0.0
+    /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
+    public var maxUpdateRatio = 0.0
     /// For weights that know their horizon; there are none yet.
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
@@ -142,6 +144,7 @@ public struct Optimizer: ~Copyable {
         guard options.weightDecay >= 0 && options.weightDecay <= 1 else {
             throw LOptError(.invalidArgument, "weight_decay is \(options.weightDecay); allowed are 0 to 1")
         }
+        try checkScale(options.maxUpdateRatio, "max_update_ratio")
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")
         }

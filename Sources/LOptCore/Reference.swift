@@ -173,11 +173,12 @@ extension ReferenceOptimizer {
     ///   - state: made by `makeState` for the tensor's shape.
     ///   - s: a caller's learning-rate scale.
     ///   - wd: a caller's decoupled weight decay.
+    ///   - maxUpdateRatio: the guard of `UpdateLimit`; 0: none.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
     public func step(
         parameters p: inout [Scalar], gradient g: [Scalar], state: inout ReferenceState<Scalar>,
-        learningRateScale s: Scalar = 1, weightDecay wd: Scalar = 0
+        learningRateScale s: Scalar = 1, weightDecay wd: Scalar = 0, maxUpdateRatio: Double = 0
     ) {
         precondition(p.count == state.count && g.count == state.count, "the tensor does not have the state's shape")
         accumulate(gradient: g, into: &state)
@@ -186,10 +187,17 @@ extension ReferenceOptimizer {
         let u = blackbox(outputs, gradient: g, state: state)
         let w = nominal(outputs, parameters: p, gradient: g, state: state)
         let decay = decay(outputs)
-        for i in p.indices {
-            p[i] = p[i] * (1 - s * decay[i] - s * wd) - s * (u[i] + w[i])
+        var limit = Scalar(1)
+        if maxUpdateRatio > 0, state.count > 0 {
+            let update = p.indices.map { s * (u[$0] + w[$0]) }
+            limit = Scalar(
+                UpdateLimit(ratio: maxUpdateRatio, update: meanSquare(update), parameter: meanSquare(p)).factor)
         }
         state.t += 1
+        guard limit > 0 else { return }
+        for i in p.indices {
+            p[i] = p[i] * (1 - s * decay[i] - s * wd) - s * limit * (u[i] + w[i])
+        }
     }
 
     /// u = d * exp(a * exp_mult0) * step_mult

@@ -14,6 +14,8 @@ public struct Statistics: Sendable {
     public var parameterRMS = 0.0
     /// RMS(blackbox) / (RMS(blackbox) + RMS(nominal)); 0 before the first step.
     public var blackboxShare = 0.0
+    /// Updates that `maxUpdateRatio` made smaller.
+    public var updatesLimited: Int64 = 0
 }
 
 extension Optimizer {
@@ -27,6 +29,7 @@ extension Optimizer {
             result.steps = max(result.steps, tensors[i].steps)
             result.stepsSkipped = max(result.stepsSkipped, tensors[i].stepsSkipped)
             result.nonfinite += tensors[i].nonfinite
+            result.updatesLimited += tensors[i].updatesLimited
             sums = sums + tensors[i].last
             elements += tensors[i].geometry.count
         }
@@ -34,7 +37,7 @@ extension Optimizer {
         func rms(_ sum: Double) -> Double { (max(sum, 0) / Double(elements)).squareRoot() }
         result.gradientRMS = rms(sums.gradient)
         result.parameterRMS = rms(sums.parameter)
-        result.updateRMS = rms(sums.blackbox + sums.nominal + 2 * sums.cross)
+        result.updateRMS = rms(sums.update)
         let both = rms(sums.blackbox) + rms(sums.nominal)
         if both > 0 { result.blackboxShare = rms(sums.blackbox) / both }
         return result

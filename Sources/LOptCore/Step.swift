@@ -31,7 +31,7 @@ extension Optimizer {
         for i in range { elements += tensors[i].geometry.count }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
-            learningRateScale: learningRateScale, weightDecay: weightDecay,
+            learningRateScale: learningRateScale, weightDecay: weightDecay, maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
             stepFeatures: StepFeatures(step: tensors[range.lowerBound].steps), starts: starts)
         work.run(.sweepA, range, on: pool)

@@ -50,6 +50,8 @@ struct StepPlan: Equatable {
     var usesMeans: Bool { passes != .simple && passes != .network }
     var usesNetwork: Bool { passes != .simple }
     var usesSweepD: Bool { passes == .simple || passes == .meansThenSimple || passes == .networkThenNominal }
+    /// Sweep C writes parameters, in its last run.
+    var writesInSweepC: Bool { passes == .network || passes == .networkThenNominal || passes == .meansThenNetwork }
     /// Only the mean of the nominal head is wanted from sweep C.
     var nominalHeadOnly: Bool { passes == .meansThenSimple && nominalAggregated && !decayAggregated }
 }

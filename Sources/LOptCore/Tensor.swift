@@ -26,12 +26,16 @@ struct Tensor {
     var steps: Int64 = 0
     var stepsSkipped: Int64 = 0
     var nonfinite: Int64 = 0
+    /// Updates that the guard made smaller, see `UpdateLimit`.
+    var updatesLimited: Int64 = 0
     /// Of the last step, for `lopt_stats`: sums of squares over the elements.
     var last = StepSums()
 
     /// This step: the gradient was not finite.
     var isSkipped = false
     var apply = lopt_apply()
+    /// This step: what the guard multiplies the update by.
+    var limit = UpdateLimit.none
 
     // MARK: Memory
 
@@ -62,6 +66,11 @@ struct StepSums {
     var nominal = 0.0
     /// Of blackbox times nominal.
     var cross = 0.0
+
+    /// Of the change of the parameters, decay not counted.
+    var update: Double { blackbox + nominal + 2 * cross }
+
+    mutating func dropUpdate() { (blackbox, nominal, cross) = (0, 0, 0) }
 
     static func + (a: StepSums, b: StepSums) -> StepSums {
         StepSums(

@@ -15,6 +15,8 @@ enum Phase {
     case means
     case secondSweepC
     case sweepD
+    /// With a guard: the passes so far have only measured the update; whether it is to be smaller.
+    case limit
     case record
 }
 
@@ -27,6 +29,7 @@ struct Work {
     let scratchStride: Int
     let learningRateScale: Double
     let weightDecay: Double
+    let maxUpdateRatio: Double
     let isInline: Bool
     /// Of the first tensor's step; most often all tensors are at the same.
     let stepFeatures: StepFeatures
@@ -86,6 +89,7 @@ struct Work {
         case .sweepC, .secondSweepC: sweepC(t, chunk, scratch)
         case .means: takeMeans(t)
         case .sweepD: sweepD(t, chunk, scratch)
+        case .limit: limitUpdate(t)
         case .record: record(t)
         }
     }
@@ -99,6 +103,12 @@ struct Work {
         if rule.plan.usesMeans { run(.means, range, on: pool) }
         if rule.plan.passes == .meansThenNetwork { run(.secondSweepC, range, on: pool) }
         if rule.plan.usesSweepD { run(.sweepD, range, on: pool) }
+        if isGuarded {
+            run(.limit, range, on: pool)
+            if rule.plan.writesInSweepC { run(.secondSweepC, range, on: pool) }
+            if rule.plan.passes == .networkThenNominal { run(.means, range, on: pool) }
+            if rule.plan.usesSweepD { run(.sweepD, range, on: pool) }
+        }
         run(.record, range, on: pool)
     }
 
@@ -114,8 +124,13 @@ struct Work {
             if rule.plan.usesNetwork { sweepC(t, 0, scratch) }
             if rule.plan.usesMeans { takeMeans(t) }
             if rule.plan.passes == .meansThenNetwork { sweepC(t, 0, scratch) }
-            // One chunk of rows may be a little more than one of sweep D, which knows no rows.
-            if rule.plan.usesSweepD { for index in 0..<t.pointee.geometry.flatChunks { sweepD(t, index, scratch) } }
+            if rule.plan.usesSweepD { wholeSweepD(t, scratch) }
+            if isGuarded {
+                limitUpdate(t)
+                if rule.plan.writesInSweepC { sweepC(t, 0, scratch) }
+                if rule.plan.passes == .networkThenNominal { takeMeans(t) }
+                if rule.plan.usesSweepD { wholeSweepD(t, scratch) }
+            }
         }
         record(t)
     }
@@ -144,13 +159,35 @@ struct Work {
             let step = t.pointee.steps
             rule.foldFirstLayer(t.pointee, sums, step == stepFeatures.step ? stepFeatures : StepFeatures(step: step))
         }
+        t.pointee.limit = isGuarded ? .unknown : .none
         t.pointee.apply = rule.firstApply(t.pointee, sums, scales(t.pointee))
     }
 
     private func scales(_ t: Tensor) -> StepScales {
         let learningRate = learningRateScale * t.options.learningRateScale
         return StepScales(
-            learningRate: learningRate, decay: learningRate * weightDecay * t.options.weightDecayScale)
+            learningRate: learningRate, decay: learningRate * weightDecay * t.options.weightDecayScale, limit: t.limit)
+    }
+
+    /// Whether updates are measured before they are applied.
+    private var isGuarded: Bool { maxUpdateRatio > 0 }
+
+    /// The passes so far have summed the update, and written nothing; now they are to write it, as small as it has to be.
+    private func limitUpdate(_ t: UnsafeMutablePointer<Tensor>) {
+        keepSums(t)
+        let sums = TensorSums(t.pointee)
+        let limit = UpdateLimit(
+            ratio: maxUpdateRatio, update: t.pointee.last.update / sums.count,
+            parameter: sums.mean(Int(LOPT_SUM_P2)))
+        t.pointee.limit = limit
+        if limit.factor < 1 { t.pointee.updatesLimited += 1 }
+        if rule.plan.passes == .networkThenNominal {
+            t.pointee.apply = rule.firstApply(t.pointee, sums, scales(t.pointee))
+        } else {
+            t.pointee.apply.blackbox_scale *= Float(limit.factor)
+            t.pointee.apply.nominal_scale *= Float(limit.factor)
+            t.pointee.apply.write = scales(t.pointee).writes
+        }
     }
 
     private func sweepC(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
@@ -182,6 +219,11 @@ struct Work {
         kernels.sweep_d(&kernelRule, &t.pointee.view, &t.pointee.apply, Int64(begin), Int64(end), sums, scratch)
     }
 
+    /// Of a small tensor. Its one chunk of rows may be a little more than one of sweep D, which knows no rows.
+    private func wholeSweepD(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
+        for index in 0..<t.pointee.geometry.flatChunks { sweepD(t, index, scratch) }
+    }
+
     /// The end of a tensor's step: counts it and keeps the sums that `statistics` reports.
     private func record(_ t: UnsafeMutablePointer<Tensor>) {
         t.pointee.steps += 1
@@ -189,6 +231,12 @@ struct Work {
         let b = TensorSums(t.pointee)
         t.pointee.last.gradient = b.sum(Int(LOPT_SUM_G2))
         t.pointee.last.parameter = b.sum(Int(LOPT_SUM_P2))
+        keepSums(t)
+        if t.pointee.limit.factor == 0 { t.pointee.last.dropUpdate() }
+    }
+
+    /// The sums of the update, from the passes that made it.
+    private func keepSums(_ t: UnsafeMutablePointer<Tensor>) {
         switch rule.plan.passes {
         case .network, .meansThenNetwork:
             let sums = Work.total(t.pointee.sumsC, t.pointee.geometry.chunks)

@@ -89,8 +89,8 @@ extension Optimizer {
         }
     }
 
-    /// Above any number of steps that can be taken, and far from where counting on would overflow.
-    private static let largestCount: Int64 = 1 << 53
+    /// Where counters stop: above any number of steps that can be taken, and exact in f64, which is what readers may use.
+    static let largestCount: Int64 = 1 << 53
 
     /// Every tensor here was found in the checkpoint; now the other way round.
     private func checkNames(_ table: borrowing SafeTensors) throws(LOptError) {

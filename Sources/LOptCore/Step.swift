@@ -68,12 +68,15 @@ extension Optimizer {
         guard bad > 0 else { return .done }
         if options.nonfinite != .error {
             for i in range where !tensors[i].options.isFrozen {
-                if tensors[i].isSkipped { tensors[i].nonfinite += countNonfinite(tensors[i]) }
-                if tensors[i].isSkipped || options.nonfinite == .skipStep { tensors[i].stepsSkipped += 1 }
+                if tensors[i].isSkipped { Optimizer.count(&tensors[i].nonfinite, countNonfinite(tensors[i])) }
+                if tensors[i].isSkipped || options.nonfinite == .skipStep { Optimizer.count(&tensors[i].stepsSkipped, 1) }
             }
         }
         return .skipped(first: first, tensors: bad)
     }
+
+    /// Adds to a counter, which stays at what a checkpoint may hold.
+    static func count(_ counter: inout Int64, _ more: Int64) { counter = min(counter + more, largestCount) }
 
     /// Bits of 2^50, the largest magnitude a gradient may have: its square and sums of squares fit f32.
     static let largestGradientBits = Float(0x1p50).bitPattern

@@ -180,7 +180,7 @@ struct Work {
             ratio: maxUpdateRatio, update: t.pointee.last.update / sums.count,
             parameter: sums.mean(Int(LOPT_SUM_P2)))
         t.pointee.limit = limit
-        if limit.factor < 1 { t.pointee.updatesLimited += 1 }
+        if limit.factor < 1 { Optimizer.count(&t.pointee.updatesLimited, 1) }
         if rule.plan.passes == .networkThenNominal {
             t.pointee.apply = rule.firstApply(t.pointee, sums, scales(t.pointee))
         } else {
@@ -226,7 +226,7 @@ struct Work {
 
     /// The end of a tensor's step: counts it and keeps the sums that `statistics` reports.
     private func record(_ t: UnsafeMutablePointer<Tensor>) {
-        t.pointee.steps += 1
+        Optimizer.count(&t.pointee.steps, 1)
         guard t.pointee.geometry.count > 0 else { return }
         let b = TensorSums(t.pointee)
         t.pointee.last.gradient = b.sum(Int(LOPT_SUM_G2))

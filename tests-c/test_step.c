@@ -37,8 +37,8 @@ static void check_as_reference(const lopt_options *options) {
 }
 
 static void test_threads(void) {
-    static const int32_t threads[] = {2, 3, 5, 8, 0};
-    for (int i = 0; i < 5; i++) {
+    static const int32_t threads[] = {1, 2, 3, 4, 5, 6, 7, 8, 0};
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
         lopt_options options = problem_options();
         check_context("%d threads", threads[i]);
         options.threads = threads[i];

@@ -107,7 +107,7 @@ link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblo
 
 # ---- The library --------------------------------------------------------------------------------------------------
 
-.PHONY: all check-library demo test test-c fuzz bench install uninstall clean help FORCE
+.PHONY: all check-library tool demo test test-c fuzz bench install uninstall clean help FORCE
 
 all: $(BUILD)/liblopt.so
 
@@ -172,6 +172,14 @@ demo: all
 	@printf '\n'
 	$(Q)$(BUILD)/examples/digits
 
+# The command line tool. It looks for the folder data beside itself and above.
+tool:
+	@scripts/dependencies build test
+	$(Q)mkdir -p $(BUILD)
+	$(Q)swift build -c release --product lopt --scratch-path .build
+	$(Q)ln -sf $(CURDIR)/.build/release/lopt $(BUILD)/lopt
+	@echo '$(BUILD)/lopt --help'
+
 # Everything; SLOW=1 adds the tests that take minutes.
 test:
 	@scripts/dependencies build test
@@ -224,6 +232,7 @@ clean:
 help:
 	@echo 'make                 the library: build/liblopt.so'
 	@echo 'make demo            trains a small network from C and prints what it does'
+	@echo 'make tool            the command build/lopt: meta-train, evaluate, inspect, stability'
 	@echo 'make test            every test; SLOW=1 those that take minutes too'
 	@echo 'make fuzz            parsers and calls on inputs that look for trouble; SECONDS=60 each'
 	@echo 'make check-library   size, dependencies and symbols of the library'

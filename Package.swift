@@ -50,9 +50,12 @@ let package = Package(
                 "LOptMeta", "LOptCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        // MARK: - Examples
+        .executableTarget(name: "specialise", dependencies: ["LOptMeta", "LOptCore"], path: "examples-swift/specialise"),
+
         // MARK: - Tests
         .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptCAPI", "CLOpt"]),
-        .testTarget(name: "LOptMetaTests", dependencies: ["LOptMeta", "LOptCore"]),
+        .testTarget(name: "LOptMetaTests", dependencies: ["LOptMeta", "LOptCore", "specialise"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -98,7 +98,8 @@ extension Rule {
         apply.blackbox_scale = Float(scales.update * architecture.stepMult * selfNormalizer)
     }
 
-    /// w = stepsize exp(n exp_mult) G; n is the head, its mean or 1, plus what the extension tensor_scale adds.
+    /// w = stepsize exp(n exp_mult) G; n is the head, its mean or 1, plus what the extensions tensor_scale and
+    /// tensor_schedule add.
     private func setNominal(
         _ apply: inout lopt_apply, _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, mean: Double
     ) {
@@ -130,22 +131,37 @@ extension Rule {
         apply.decay_keep = Float(keep)
     }
 
-    /// sum_i u_i phi_i of the extension tensor_scale (update-rule.md section 6).
+    /// sum_i u_i phi_i of the extension tensor_scale, and w_0 psi + tau sum_i w_i (phi, psi, 1)_i of tensor_schedule: how
+    /// large the parameters are, how persistent the gradient is, how it compares with its noise and its history.
     private func tensorScale(_ t: Tensor, _ sums: TensorSums) -> Double {
         let momenta = architecture.momenta
-        let u = theta + architecture.tensorScaleOffset
+        let u = theta + architecture.tensorScaleOffset, w = theta + architecture.tensorScheduleOffset
+        let tau = architecture.tensorSchedule ? Architecture.scheduleTime(t.steps) : 0
+        var n = 0.0
+        func add(_ i: Int, _ phi: Double) {
+            n += (Double(u[i]) + (architecture.tensorSchedule ? tau * Double(w[1 + i]) : 0)) * phi
+        }
         // Sums of f32 squares may overflow; a logarithm of infinity would reach every parameter.
         func rms(_ meanSquare: Double) -> Double { min(meanSquare, 1e60).squareRoot() }
-        var n = Double(u[0]) * (ScalarMath.log(rms(sums.mean(Int(LOPT_SUM_P2))) + 1e-3) + 2)
-        let gradient = rms(sums.mean(Int(LOPT_SUM_G2))) + 1e-12
+        add(0, ScalarMath.log(rms(sums.mean(Int(LOPT_SUM_P2))) + 1e-3) + 2)
+        let gradient = rms(sums.mean(Int(LOPT_SUM_G2)))
         for k in 0..<momenta {
-            let persistence = rms(sums.mean(k, Int(LOPT_SUM_M2))) / gradient
-            n += Double(u[1 + k]) * (ScalarMath.log(persistence + 1e-3) + 1.5)
+            let persistence = rms(sums.mean(k, Int(LOPT_SUM_M2))) / (gradient + 1e-12)
+            add(1 + k, ScalarMath.log(persistence + 1e-3) + 1.5)
             let signalToNoise = rms(sums.mean(k, Int(LOPT_SUM_M_RSQRT_V2)))
-            n += Double(u[1 + momenta + k]) * (ScalarMath.log(signalToNoise + 1e-3) + 1)
+            add(1 + momenta + k, ScalarMath.log(signalToNoise + 1e-3) + 1)
         }
-        n += Double(u[1 + 2 * momenta]) * (ScalarMath.log(sums.count) / 5 - 1)
-        if t.rank < 2 { n += Double(u[2 + 2 * momenta]) }
-        return n
+        add(1 + 2 * momenta, ScalarMath.log(sums.count) / 5 - 1)
+        if t.rank < 2 { add(2 + 2 * momenta, 1) }
+        guard architecture.tensorSchedule else { return n }
+        let history = rms(sums.mean(Int(LOPT_SUM_V2))).squareRoot()
+        let psi = ScalarMath.log(gradient / (history + 1e-12) + 1e-3)
+        let own = w + 1 + architecture.tensorScales
+        return n + Double(w[0]) * psi + tau * (Double(own[0]) * psi + Double(own[1]))
     }
+}
+
+extension Architecture {
+    /// tau = log(1 + t / 30) / 5 of the extension tensor_schedule: 0 at first, 0.7 at 1,000 and 1.3 at 20,000 steps.
+    static func scheduleTime(_ step: Int64) -> Double { ScalarMath.log(1 + Double(step) / 30) / 5 }
 }

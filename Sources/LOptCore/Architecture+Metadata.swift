@@ -39,7 +39,8 @@ struct Bounds {
 
 extension Architecture {
     /// Calls `body` with each constructor value that this kind has, and takes over what it leaves there. The order is
-    /// part of the digest. The extension tensor_scale is declared by its tensor and not among them.
+    /// part of the digest. The extensions tensor_scale and tensor_schedule are declared by their tensors and not
+    /// among them.
     mutating func forEachValue(_ body: (inout ConstructorValue) throws(LOptError) -> Void) throws(LOptError) {
         try Architecture.integer("hidden_size", &hiddenSize, Architecture.maximumHiddenSize, body)
         try Architecture.integer("hidden_layers", &hiddenLayers, Architecture.maximumHiddenLayers, body)

@@ -60,6 +60,9 @@ public struct Architecture: Equatable, Sendable {
 
     /// The nominal log-step also sees scales of the tensor: n += sum_i u_i phi_i.
     public var tensorScale = false
+    /// With `tensorScale`, what the scales say may change with the logarithm of the step, and one scale more is seen:
+    /// n += w_0 psi + tau sum_i w_i (phi, psi, 1)_i.
+    public var tensorSchedule = false
     /// In place of the 1e-6 of rsqrt(v + 1e-6), in the nominal direction alone.
     public var nominalEpsilon = 1e-6
 
@@ -75,6 +78,8 @@ extension Architecture {
     public var outputs: Int { kind == .star ? 4 : 2 }
     /// Weights of the extension `tensorScale`: log RMS(p), K persistences, K signal-to-noise ratios, size, rank < 2.
     public var tensorScales: Int { tensorScale ? 3 + 2 * momenta : 0 }
+    /// Weights of the extension `tensorSchedule`: of psi, then of tau times each phi, psi and 1.
+    public var tensorSchedules: Int { tensorSchedule ? 3 + tensorScales : 0 }
     public var layers: Int { hiddenLayers + 1 }
 
     /// Rows of w_l.
@@ -83,7 +88,7 @@ extension Architecture {
     public func fanOut(_ layer: Int) -> Int { layer == hiddenLayers ? outputs : hiddenSize }
 
     /// Where each meta-parameter lies in one flat buffer: momentum, rms and adafactor decay offsets, then w and b of each
-    /// layer, then the tensor scales.
+    /// layer, then the tensor scales and the tensor schedule.
     public var momentumDecaysOffset: Int { 0 }
     public var rmsDecayOffset: Int { momenta }
     public var adafactorDecaysOffset: Int { momenta + 1 }
@@ -94,8 +99,9 @@ extension Architecture {
     }
     public func biasOffset(_ layer: Int) -> Int { weightOffset(layer) + fanIn(layer) * fanOut(layer) }
     public var tensorScaleOffset: Int { weightOffset(layers) }
+    public var tensorScheduleOffset: Int { tensorScaleOffset + tensorScales }
     /// The number of meta-parameters.
-    public var metaParameters: Int { tensorScaleOffset + tensorScales }
+    public var metaParameters: Int { tensorScheduleOffset + tensorSchedules }
 
     /// 1 - beta = (1 - beta0) * exp(10 theta), in this form because 1 - (1 - x) would cancel.
     ///

@@ -252,7 +252,20 @@ extension ReferenceOptimizer {
         phi += m.map { Scalar.log(rms($0) / (rms(g) + 1e-12) + 1e-3) + 1.5 }
         phi += m.map { Scalar.log(rms(product($0, inverseRoot)) + 1e-3) + 1 }
         phi += [Scalar.log(Scalar(state.count)) / 5 - 1, state.shape.count < 2 ? 1 : 0]
-        return phi.indices.reduce(0) { $0 + theta[architecture.tensorScaleOffset + $1] * phi[$1] }
+        let shift = phi.indices.reduce(0) { $0 + theta[architecture.tensorScaleOffset + $1] * phi[$1] }
+        return shift + tensorScheduleShift(phi: phi, gradient: g, state: state)
+    }
+
+    /// w_0 psi + tau sum_i w_i (phi, psi, 1)_i of the extension `tensorSchedule`, 0 without it: psi compares the gradient with
+    /// its own history, whatever its size, and tau lets every coefficient change with the logarithm of the step.
+    private func tensorScheduleShift(phi: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>) -> Scalar {
+        guard architecture.tensorSchedule else { return 0 }
+        let psi = Scalar.log(rms(g) / (rms(state.secondMoment).squareRoot() + 1e-12) + 1e-3)
+        let tau = Scalar.log(1 + Scalar(state.t) / 30) / 5
+        let w = theta[architecture.tensorScheduleOffset...]
+        let terms = phi + [psi, 1]
+        return w[w.startIndex] * psi
+            + tau * terms.indices.reduce(0) { $0 + w[w.startIndex + 1 + $1] * terms[$1] }
     }
 
     /// weight_decay * exp(r * exp_mult2), what the rule itself takes off a parameter of 1; 0 for small_fc_lopt.

@@ -22,6 +22,10 @@ extension Architecture {
         self.kind = kind.hasBytes(of: "star") ? .star : .smallFC
         try readValues(of: file)
         tensorScale = self.kind == .star && file.index(of: "tensor_scale") != nil
+        tensorSchedule = self.kind == .star && file.index(of: "tensor_schedule") != nil
+        guard tensorScale || !tensorSchedule else {
+            throw LOptError(.weights, "there is a tensor 'tensor_schedule' but no 'tensor_scale', which it needs")
+        }
     }
 
     private mutating func readValues(of file: borrowing SafeTensors) throws(LOptError) {
@@ -42,6 +46,9 @@ extension Architecture {
             }
             for i in item.count..<8 { item.values[i] = 0 }
         }
+        guard tensorScale || !tensorSchedule else {
+            throw LOptError(.invalidArgument, "tensorSchedule is set without tensorScale, which it needs")
+        }
         if kind == .smallFC {
             // What small_fc has no name for must not change what it computes.
             var plain = Architecture()
@@ -58,12 +65,12 @@ extension Architecture {
         return result
     }
 
-    /// Of the kind, tensor_scale, every constructor value as the number of its numbers and their bits, and the bits of
+    /// Of the kind, the extensions that are tensors, every constructor value as the number of its numbers and their bits, and the bits of
     /// the meta-parameters. Checkpoints hold it: a value that joins later must be left out while it has its default.
     func digest(_ theta: UnsafePointer<Float>) -> UInt64 {
         var digest = Digest()
         digest.update(kind == .star ? 0 : 1)
-        digest.update(tensorScale ? 1 : 0)
+        digest.update((tensorScale ? 1 : 0) + (tensorSchedule ? 2 : 0))
         var copy = self
         // The body throws nothing, and the values have been checked.
         try? copy.forEachValue { item throws(LOptError) in

@@ -8,12 +8,12 @@ struct WeightsTensor {
 }
 
 extension Architecture {
-    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_scale, w0, ...
-    var tensorCount: Int { 3 + 2 * layers + (tensorScale ? 1 : 0) }
+    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_scale, tensor_schedule, w0, ...
+    var tensorCount: Int { 3 + 2 * layers + (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0) }
 
     /// `index` must be in 0 ..< `tensorCount`.
     func tensor(_ index: Int) -> WeightsTensor {
-        let scales = tensorScale ? 1 : 0
+        let extensions = (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0)
         switch index - layers {
         case ..<(-layers + 1):
             return WeightsTensor(
@@ -30,8 +30,11 @@ extension Architecture {
         case 3 where tensorScale:
             return WeightsTensor(
                 name: "tensor_scale", shape: SafeTensors.Shape(tensorScales), offset: tensorScaleOffset)
+        case 4 where tensorSchedule:
+            return WeightsTensor(
+                name: "tensor_schedule", shape: SafeTensors.Shape(tensorSchedules), offset: tensorScheduleOffset)
         default:
-            let layer = index - layers - 3 - scales
+            let layer = index - layers - 3 - extensions
             return WeightsTensor(
                 name: "w\(layer)", shape: SafeTensors.Shape(fanIn(layer), fanOut(layer)), offset: weightOffset(layer))
         }

@@ -48,7 +48,8 @@ struct Evaluate: ParsableCommand {
             return
         }
         let evaluation = try Evaluation(
-            tasks: tasks, weights: weights.map { try NamedWeights($0) }, horizons: horizonList(), seeds: seeds)
+            tasks: tasks, weights: weights.map { try NamedWeights($0) }, horizons: horizonList(), seeds: seeds,
+            unseen: TaskList.unseen())
         let directory = URL(fileURLWithPath: out, isDirectory: true)
         let log = try RunLog(directory: directory)
         let results = try evaluation.run(log: log, threads: threads, report: showProgress)

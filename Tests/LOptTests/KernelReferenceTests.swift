@@ -157,10 +157,11 @@ struct KernelReferenceTests {
         }
     }
 
-    @Test("tensor_scale and nominal_epsilon", arguments: [true, false])
-    func extensions(_ aggregates: Bool) throws {
+    @Test("tensor_scale, tensor_schedule and nominal_epsilon", arguments: [true, false], [true, false])
+    func extensions(_ aggregates: Bool, _ hasSchedule: Bool) throws {
         var a = Self.star
         a.tensorScale = true
+        a.tensorSchedule = hasSchedule
         a.nominalEpsilon = 1e-12
         a.aggregateNominalMagnitude = aggregates
         for controller in [true, false] {

@@ -106,6 +106,37 @@ import Testing
         #expect(results[0] == results[1])
     }
 
+    // MARK: - tensor_schedule
+
+    /// psi for g = (1, -1): v = 1 / 4 in both elements, so RMS(v) = 1 / 4. At t = 0, tau is 0.
+    @Test func everyTermOfTheTensorScheduleHasItsWeightAndItsTime() {
+        var architecture = Self.architecture(.sgd)
+        (architecture.tensorScale, architecture.tensorSchedule) = (true, true)
+        #expect(architecture.tensorSchedules == 10)
+        let terms = Self.phi + [0, Double.log(1 / (0.5 + 1e-12) + 1e-3), 1]
+        for t in [0, 1, 600] {
+            let tau = Double.log(1 + Double(t) / 30) / 5
+            for i in 0..<10 {
+                var theta = Self.zeros(architecture)
+                theta[architecture.tensorScheduleOffset + i] = 0.75
+                let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+                var state = optimizer.makeState(shape: [1, 2])
+                state.t = t
+                var p: [Double] = [3, -4]
+                optimizer.step(parameters: &p, gradient: [1, -1], state: &state)
+                let n = 0.75 * (i == 0 ? terms[7] : tau * terms[i - 1])
+                let step = 0.5 * Double.exp(2 * n)
+                #expect(abs(p[0] - (3 - step)) < 1e-12 * step, "term \(i), t \(t): \(p[0]) in place of \(3 - step)")
+            }
+        }
+    }
+
+    @Test func aTensorScheduleNeedsTensorScale() {
+        var architecture = Self.architecture(.adamAggMo)
+        architecture.tensorSchedule = true
+        #expect(throws: LOptError.self) { _ = try architecture.checked() }
+    }
+
     // MARK: - nominal_epsilon
 
     /// With g = 1e-5: v = 2.5e-11, so that the authors' 1e-6 makes the step 160 times smaller than 1e-12 does.

@@ -22,6 +22,7 @@ struct WeightsFile {
             set("b\(layer)", [columns], value)
         }
         if architecture.tensorScale { set("tensor_scale", [3 + 2 * momenta], value) }
+        if architecture.tensorSchedule { set("tensor_schedule", [6 + 2 * momenta], value) }
     }
 
     mutating func set(_ name: String, _ shape: [Int], _ value: (Int) -> Float) {

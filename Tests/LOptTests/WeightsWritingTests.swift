@@ -86,6 +86,7 @@ import Testing
                      \.selfnormalizeBlackbox, \.tensorScale] {
             a[keyPath: flag] = Bool.random(using: &noise)
         }
+        a.tensorSchedule = a.tensorScale && Bool.random(using: &noise)
     }
 
     @Test func notesReplaceThoseOfTheFile() throws {
@@ -159,7 +160,8 @@ extension WeightsWritingTests {
             { $0.nominalEstimator = .adam }, { $0.nominalEstimator = .aggMo }, { $0.nominalEstimator = .sgd },
             { $0.nominalEstimator = .sgdm }, { $0.aggregateMagnitude = true }, { $0.aggregateNominalMagnitude = true },
             { $0.aggregateRegularizationMagnitude = true }, { $0.normalizeBlackbox = true },
-            { $0.selfnormalizeBlackbox = true }, { $0.tensorScale = false }, { $0.nominalEpsilon = 1e-7 },
+            { $0.selfnormalizeBlackbox = true }, { $0.tensorScale = false }, { $0.tensorSchedule = true },
+            { $0.nominalEpsilon = 1e-7 },
             { $0.momenta = 2 },
             { $0.kind = .smallFC; $0.tensorScale = false },
         ]

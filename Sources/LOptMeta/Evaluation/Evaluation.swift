@@ -10,9 +10,13 @@ public struct Evaluation: Sendable {
     public let horizons: [Int]
     /// Runs of each optimizer on each task: seeds 1 to this.
     public let seeds: Int
+    /// Names of the tasks whose families the meta-training distribution does not have; they are summed up apart.
+    public let unseen: Set<String>
 
     /// Throws for an empty list, a horizon or number of seeds below 1, and names that occur twice.
-    public init(tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int) throws {
+    public init(
+        tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, unseen: Set<String> = []
+    ) throws {
         guard !tasks.isEmpty else { throw EvaluationError("there are no tasks to evaluate on") }
         guard let least = horizons.min() else { throw EvaluationError("there is no horizon") }
         guard least >= 1 else { throw EvaluationError("a horizon is \(least) steps; allowed are 1 and more") }
@@ -23,6 +27,7 @@ public struct Evaluation: Sendable {
             }
         }
         (self.tasks, self.weights, self.seeds) = (tasks, weights, seeds)
+        self.unseen = unseen.intersection(tasks.map(\.name))
         self.horizons = Set(horizons).sorted()
     }
 

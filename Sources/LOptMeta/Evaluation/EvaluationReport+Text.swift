@@ -10,19 +10,59 @@ extension EvaluationReport {
             """
         ]
         for spec in learned {
-            parts.append("\(spec.label)\n\n" + summary(spec))
+            parts.append("\(spec.label)\n\n" + summary(comparisons, spec))
+            if !unseenComparisons.isEmpty {
+                parts.append(
+                    "\(spec.label), over the tasks of families that were not meta-trained on\n\n"
+                        + summary(unseenComparisons, spec))
+            }
             parts.append("\(spec.label), ratio to the best of all baselines (and speed-up) after\n\n" + byTask(spec))
         }
         return parts.joined(separator: "\n\n") + "\n"
     }
 
-    private func summary(_ spec: OptimizerSpec) -> String {
+    /// Losses on one task, for the terminal: of each baseline's best member and of each learned optimizer.
+    public func losses(of name: String) -> String {
+        guard let task = tasks.first(where: { $0.name == name }) else { return "" }
+        var table = TextTable(
+            header: ["optimizer"] + horizons.flatMap { ["\(Format.count($0)) steps", "held out"] })
+        func cells(_ id: (Int) -> String?) -> [String] {
+            horizons.flatMap { horizon -> [String] in
+                let entry = id(horizon).flatMap { id in
+                    task.losses.first { $0.optimizer == id && $0.horizon == horizon }
+                }
+                return [
+                    entry.map { Format.short($0.trainingLoss) } ?? "-", entry?.heldOutLoss.map { Format.short($0) } ?? "-",
+                ]
+            }
+        }
+        for baseline in Baseline.all {
+            let ids = Set(baseline.specs.map(\.id))
+            table.add([baseline.name] + cells { horizon in
+                task.losses.filter { $0.horizon == horizon && ids.contains($0.optimizer) }
+                    .min { $0.trainingLoss < $1.trainingLoss }?.optimizer
+            })
+        }
+        for weights in weights {
+            for schedule in Schedule.allCases {
+                let id = "lopt \(weights.name) \(weights.digest) \(schedule.rawValue)"
+                table.add(["lopt \(weights.name)" + (schedule == .constant ? "" : ", cosine")] + cells { _ in id })
+            }
+        }
+        return table.text
+    }
+
+    private func summary(_ comparisons: [Comparison], _ spec: OptimizerSpec) -> String {
         var table = TextTable(header: [
             "baseline", "steps", "ratio", "tasks won", "held-out ratio", "speed-up", "diverged", "(baseline)",
         ])
         for baseline in Baseline.all {
             for horizon in horizons {
-                guard let c = comparison(spec, with: baseline, horizon: horizon) else { continue }
+                guard
+                    let c = comparisons.first(where: {
+                        $0.optimizer == spec.id && $0.baseline == baseline.name && $0.horizon == horizon
+                    })
+                else { continue }
                 table.add([
                     baseline.name, Format.count(horizon), Format.interval(c.ratio),
                     Format.count(c.wins) + " of \(c.tasks.count)", Format.interval(c.heldOutRatio),

@@ -32,6 +32,8 @@ public struct EvaluationReport: Codable, Sendable {
     public let weights: [WeightsEntry]
     public let tasks: [TaskEntry]
     public let comparisons: [Comparison]
+    /// The same over the tasks of families not meta-trained on alone; empty if there are none.
+    public let unseenComparisons: [Comparison]
 
     /// - Parameter results: those of `evaluation.run`.
     public init(_ evaluation: Evaluation, _ results: [RunResult]) {
@@ -55,12 +57,17 @@ public struct EvaluationReport: Codable, Sendable {
                 name: task.name, parameters: task.parameterCount, initialLoss: table.initialLoss(task: task.name),
                 losses: entries)
         }
-        let names = evaluation.tasks.map(\.name)
-        comparisons = evaluation.learned.flatMap { spec in
-            evaluation.horizons.flatMap { horizon in
-                Baseline.all.map { Comparison(spec, with: $0, horizon: horizon, tasks: names, table) }
+        func compare(_ names: [String]) -> [Comparison] {
+            guard !names.isEmpty else { return [] }
+            return evaluation.learned.flatMap { spec in
+                evaluation.horizons.flatMap { horizon in
+                    Baseline.all.map { Comparison(spec, with: $0, horizon: horizon, tasks: names, table) }
+                }
             }
         }
+        let names = evaluation.tasks.map(\.name)
+        comparisons = compare(names)
+        unseenComparisons = compare(names.filter(evaluation.unseen.contains))
     }
 
     public func comparison(_ spec: OptimizerSpec, with baseline: Baseline, horizon: Int) -> Comparison? {

@@ -17,8 +17,12 @@ extension WeightsInspection {
         parts.append(decayTable.text)
         parts.append(stepSizeText)
         if !tensorScales.isEmpty {
-            var table = TextTable(header: ["tensor_scale", "weight"])
-            for scale in tensorScales { table.add([scale.input, String(format: "%.4f", scale.weight)]) }
+            let hasSchedule = tensorScales.contains { $0.perTau != nil }
+            var table = TextTable(header: ["tensor_scale", "weight"] + (hasSchedule ? ["times log(1 + t / 30) / 5"] : []))
+            for scale in tensorScales {
+                table.add([scale.input, String(format: "%.4f", scale.weight)]
+                    + (scale.perTau.map { [String(format: "%.4f", $0)] } ?? []))
+            }
             parts.append(table.text)
         }
         var layerTable = TextTable(header: ["network", "shape", "RMS", "largest"])

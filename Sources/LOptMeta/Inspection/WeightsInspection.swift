@@ -27,6 +27,8 @@ public struct WeightsInspection: Codable, Sendable {
     public struct TensorScale: Codable, Sendable {
         public let input: String
         public let weight: Double
+        /// Added to the weight for each unit of log(1 + t / 30) / 5; nil without the extension tensor_schedule.
+        public let perTau: Double?
     }
     public struct Layer: Codable, Sendable {
         public let name: String
@@ -62,13 +64,19 @@ public struct WeightsInspection: Codable, Sendable {
         metaParameters = a.metaParameters
         let values = a.constructorValues
         self.values = values
-        extensions = (a.tensorScale ? ["tensor_scale"] : []) + (a.nominalEpsilon != 1e-6 ? ["nominal_epsilon"] : [])
+        extensions = (a.tensorScale ? ["tensor_scale"] : []) + (a.tensorSchedule ? ["tensor_schedule"] : [])
+            + (a.nominalEpsilon != 1e-6 ? ["nominal_epsilon"] : [])
         let reserved = Set(values.map(\.key) + ["kind", "format_version"])
         notes = named.metadata.filter { !reserved.contains($0.key) }.sorted { $0.key < $1.key }
         decays = WeightsInspection.decays(a, theta)
         let rule = ReferenceOptimizer(architecture: a, theta: theta)
         stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
-        tensorScales = zip(a.tensorScaleInputs, theta[a.tensorScaleOffset...]).map { TensorScale(input: $0, weight: $1) }
+        tensorScales = a.tensorScaleInputs.enumerated().map { i, input in
+            let own = a.tensorScaleOffset + i, schedule = a.tensorScheduleOffset
+            return TensorScale(
+                input: input, weight: i < a.tensorScales ? theta[own] : i == a.tensorScales ? theta[schedule] : 0,
+                perTau: a.tensorSchedule ? theta[schedule + 1 + i] : nil)
+        }
         layers = (0..<a.layers).flatMap { l in
             [
                 Layer("w\(l)", [a.fanIn(l), a.fanOut(l)], theta[a.weightOffset(l)...]),
@@ -90,7 +98,8 @@ public struct WeightsInspection: Codable, Sendable {
     private static func stepSize(_ rule: ReferenceOptimizer<Double>, t: Int) -> StepSize {
         let a = rule.architecture
         let outputs = rule.network([Double](repeating: 0, count: a.features) + rule.stepFeatures(t: t))
-        let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) : nil
+        let drift = a.tensorSchedule ? rule.theta[a.metaParameters - 1] * Foundation.log(1 + Double(t) / 30) / 5 : 0
+        let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) + drift : nil
         return StepSize(
             t: t, nominal: n.map { a.nominalStepsize * exp($0 * a.expMult[1]) },
             blackbox: outputs[0] * exp(outputs[1] * a.expMult[0]) * a.stepMult)

@@ -10,7 +10,7 @@ import Foundation
 public struct Objective: Codable, Equatable, Sendable {
     public var trajectoryWeight = 0.3
     /// Losses below this part of the first one count as no better.
-    public var floor = 1e-3
+    public var floor = 1e-5
     public var cap = 1.4
     public var segments = 20
 

@@ -2,7 +2,7 @@ import LOptCore
 
 /// The configurations that this project's own weights are made with.
 public enum Recipe: String, CaseIterable, Sendable {
-    /// STAR with the extensions tensor_scale and nominal_epsilon: the default weights.
+    /// STAR with the extensions tensor_scale, tensor_schedule and nominal_epsilon: the default weights.
     case star
     /// STAR as the authors' code has it: the ablation.
     case starAuthorsRule = "star-authors-rule"
@@ -19,19 +19,29 @@ public enum Recipe: String, CaseIterable, Sendable {
             var nominal = MetaTrainingConfiguration.Stage("nominal", outerSteps: steps(1500), groups: [.decays, .nominal])
             nominal.sigma = 0.05
             nominal.learningRate = 1e-2
-            nominal.unrolls.longestHorizon = 3000
-            var late = MetaTrainingConfiguration.Stage(
-                "late", outerSteps: steps(300), groups: [.decays, .nominal, .lateDecay])
-            late.sigma = 0.05
+            nominal.pairs = 12
+            nominal.clip = 2
+            nominal.unrolls.longestHorizon = 4000
+            nominal.unrolls.scheduled = 0.35
+            nominal.unrolls.heldOut = 0.3
+            var late = nominal
+            late.name = "late"
+            late.outerSteps = steps(300)
+            late.groups = [.decays, .nominal, .lateDecay]
             late.learningRate = 5e-3
+            late.pairs = 8
             late.unrolls.shortestHorizon = 1000
             late.unrolls.longestHorizon = 12_000
             late.unrolls.freeCost = 100_000
-            var network = MetaTrainingConfiguration.Stage(
-                "network", outerSteps: steps(9000), groups: MetaParameters.Group.allCases)
-            network.learningRate = 2e-3
+            var network = nominal
+            network.name = "network"
+            network.outerSteps = steps(2500)
+            network.groups = MetaParameters.Group.allCases
+            network.sigma = 0.03
+            network.learningRate = 1.5e-3
+            network.pairs = 16
             network.unrolls.shortestHorizon = 100
-            network.unrolls.longestHorizon = 6000
+            network.unrolls.longestHorizon = 8000
             configuration = MetaTrainingConfiguration(stages: [nominal, late, network])
             configuration.rule = .star(extensions: self == .star)
         case .smallFC:

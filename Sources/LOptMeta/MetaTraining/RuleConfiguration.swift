@@ -22,21 +22,23 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
     public var normalizeBlackbox = false
     public var selfnormalizeBlackbox = false
     public var tensorScale = false
+    public var tensorSchedule = false
     public var nominalEpsilon = 1e-6
 
     public init() {}
 
-    /// STAR as this project meta-trains it: a nominal term with one learned log-step for each tensor and a small blackbox
-    /// term; `extensions` adds tensor_scale and nominal_epsilon.
+    /// STAR as this project meta-trains it: a nominal term with one learned log-step for each tensor and, without extensions, a
+    /// small blackbox term, which with them never paid; `extensions` adds tensor_scale, tensor_schedule and nominal_epsilon.
     public static func star(extensions: Bool) -> RuleConfiguration {
         var rule = RuleConfiguration()
         rule.expMult = [1, 1, 1]
-        rule.stepMult = 2e-4
+        rule.stepMult = extensions ? 0 : 2e-4
         rule.nominalStepsize = 1e-2
         rule.nominalController = true
         rule.aggregateNominalMagnitude = true
         rule.tensorScale = extensions
-        if extensions { rule.nominalEpsilon = 1e-12 }
+        rule.tensorSchedule = extensions
+        if extensions { rule.nominalEpsilon = 1e-16 }
         return rule
     }
 
@@ -67,6 +69,7 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         case normalizeBlackbox = "normalize_blackbox"
         case selfnormalizeBlackbox = "selfnormalize_blackbox"
         case tensorScale = "tensor_scale"
+        case tensorSchedule = "tensor_schedule"
         case nominalEpsilon = "nominal_epsilon"
     }
 
@@ -94,6 +97,7 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         try read(.normalizeBlackbox, &normalizeBlackbox)
         try read(.selfnormalizeBlackbox, &selfnormalizeBlackbox)
         try read(.tensorScale, &tensorScale)
+        try read(.tensorSchedule, &tensorSchedule)
         try read(.nominalEpsilon, &nominalEpsilon)
     }
 }
@@ -125,6 +129,7 @@ extension RuleConfiguration {
         normalizeBlackbox = a.normalizeBlackbox
         selfnormalizeBlackbox = a.selfnormalizeBlackbox
         tensorScale = a.tensorScale
+        tensorSchedule = a.tensorSchedule
         nominalEpsilon = a.nominalEpsilon
     }
 
@@ -179,6 +184,7 @@ extension RuleConfiguration {
         a.normalizeBlackbox = normalizeBlackbox
         a.selfnormalizeBlackbox = selfnormalizeBlackbox
         a.tensorScale = tensorScale
+        a.tensorSchedule = tensorSchedule
         a.nominalEpsilon = nominalEpsilon
         return a
     }

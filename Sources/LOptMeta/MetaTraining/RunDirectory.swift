@@ -53,6 +53,15 @@ public struct RunDirectory: Sendable {
         var curve: [MetaTrainingPoint]
     }
 
+    /// Throws `ConfigurationError` if there is no `run.json` that can be read.
+    func readRecord() throws -> Record {
+        do {
+            return try JSONDecoder().decode(Record.self, from: Data(contentsOf: recordURL))
+        } catch {
+            throw ConfigurationError("'\(recordURL.path)' is not the record of a run of lopt meta-train: \(error)")
+        }
+    }
+
     /// Writes all three files.
     public func write(_ checkpoint: Checkpoint, weights: borrowing Weights) throws {
         let state = checkpoint.state

@@ -48,10 +48,10 @@ public struct TaskDistribution: TaskSource {
         var name: String { "\(hidden.map(String.init).joined(separator: "x"))_\(activation.rawValue)" }
     }
 
-    /// 0 to 8 hidden layers, few mostly; narrow when deep.
+    /// 0 to 10 hidden layers, few mostly; narrow when deep.
     private func shape(_ random: inout Random, leastDepth: Int = 0) -> Shape {
-        let depth = max(random.pick([0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 8]), leastDepth)
-        let width = random.pick(depth > 3 ? [8, 12, 16, 24, 32] : [8, 16, 24, 32, 48, 64, 128])
+        let depth = max(random.pick([0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10]), leastDepth)
+        let width = random.pick(depth > 3 ? [8, 16, 24, 32, 48] : [8, 16, 24, 32, 48, 64, 128])
         let isTapered = random.bool(0.3)
         let hidden = (0..<depth).map { isTapered ? max(width >> $0, 8) : width }
         let batch = random.pick(width > 64 ? [8, 16, 32] : TaskDistribution.batches)

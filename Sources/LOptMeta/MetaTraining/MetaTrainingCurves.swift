@@ -1,0 +1,67 @@
+import Foundation
+
+/// Meta-training runs beside each other: how well the weights did on the validation tasks, over the time it took.
+public struct MetaTrainingCurves: Sendable {
+    /// A run by the name of its folder.
+    public struct Run: Sendable {
+        public let name: String
+        public let outerSteps: Int
+        public let innerSteps: Int
+        public let seconds: Double
+        /// Points with a validation objective, in the order of time.
+        public let points: [(seconds: Double, objective: Double)]
+        let objective: Objective
+    }
+
+    public let runs: [Run]
+
+    /// Throws `ConfigurationError` for a folder without a readable `run.json`, and for runs that did not have the same
+    /// objective: their values mean different things.
+    public init(_ directories: [RunDirectory]) throws {
+        runs = try directories.map { directory in
+            let record = try directory.readRecord()
+            return Run(
+                name: directory.url.lastPathComponent, outerSteps: record.outerSteps, innerSteps: record.innerSteps,
+                seconds: record.seconds,
+                points: record.curve.compactMap { point in point.validation.map { (point.seconds, $0) } },
+                objective: record.configuration.objective)
+        }
+        guard let first = runs.first else { throw ConfigurationError("there is no run to show") }
+        if let other = runs.first(where: { $0.objective != first.objective }) {
+            throw ConfigurationError("'\(other.name)' has another objective than '\(first.name)'; they cannot be compared")
+        }
+        if let empty = runs.first(where: { $0.points.isEmpty }) {
+            throw ConfigurationError("'\(empty.name)' has no validation yet; it comes with the first checkpoint")
+        }
+    }
+
+    public var text: String {
+        var table = TextTable(header: ["run", "outer steps", "inner steps", "minutes", "validation objective", "best"])
+        for run in runs {
+            table.add([
+                run.name, Format.count(run.outerSteps), Format.count(run.innerSteps),
+                String(format: "%.1f", run.seconds / 60),
+                run.points.last.map { String(format: "%.4f", $0.objective) } ?? "-",
+                run.points.map(\.objective).min().map { String(format: "%.4f", $0) } ?? "-",
+            ])
+        }
+        return table.text
+    }
+
+    /// The curves as an SVG picture.
+    public func writeChart(to url: URL) throws { try chart().write(to: url) }
+
+    /// exp(objective) is a geometric mean of losses over first losses.
+    private func chart() -> SVGDocument {
+        let colors = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+        return LineChart(
+            title: "Meta-training", xLabel: "seconds of meta-training",
+            yLabel: "loss / first loss on validation tasks",
+            lines: runs.enumerated().map { i, run in
+                LineChart.Line(
+                    label: run.name, color: colors[i % colors.count],
+                    points: run.points.map { (x: $0.seconds, y: exp($0.objective)) })
+            }
+        ).svg()
+    }
+}

@@ -89,6 +89,6 @@ import Testing
         #expect(abs(objective.combine(values) - sum) < 1e-12)
         #expect(objective.value(meanLoss: .nan, first: 1) == objective.cap)
         #expect(objective.value(meanLoss: 1, first: 1) == 0)
-        #expect(abs(objective.value(meanLoss: 0, first: 1) - log(1e-3 / 1.001)) < 1e-12)
+        #expect(abs(objective.value(meanLoss: 0, first: 1) - log(objective.floor / (1 + objective.floor))) < 1e-12)
     }
 }

@@ -66,7 +66,7 @@ try directory.write(
 let evaluation = try Evaluation(
     tasks: [workload],
     weights: [
-        NamedWeights(name: "star", weights: shipped), NamedWeights(name: "specialised", weights: trainer.weights()),
+        NamedWeights("star"), NamedWeights(name: "specialised", weights: trainer.weights()),
     ],
     horizons: [200, 1000, 2000], seeds: 5)
 let results = try evaluation.run(log: RunLog(directory: folder), threads: threads) { progress in

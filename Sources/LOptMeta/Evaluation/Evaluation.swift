@@ -12,10 +12,13 @@ public struct Evaluation: Sendable {
     public let seeds: Int
     /// Names of the tasks whose families the meta-training distribution does not have; they are summed up apart.
     public let unseen: Set<String>
+    /// What the learned optimizers are compared with.
+    let baselines: [OptimizerSpec]
 
     /// Throws for an empty list, a horizon or number of seeds below 1, and names that occur twice.
     public init(
-        tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, unseen: Set<String> = []
+        tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, unseen: Set<String> = [],
+        withSGDM: Bool = true
     ) throws {
         guard !tasks.isEmpty else { throw EvaluationError("there are no tasks to evaluate on") }
         guard let least = horizons.min() else { throw EvaluationError("there is no horizon") }
@@ -27,6 +30,7 @@ public struct Evaluation: Sendable {
             }
         }
         (self.tasks, self.weights, self.seeds) = (tasks, weights, seeds)
+        baselines = withSGDM ? Baseline.best.specs : Baseline.adam.specs + Baseline.cosineAdam.specs
         self.unseen = unseen.intersection(tasks.map(\.name))
         self.horizons = Set(horizons).sorted()
     }
@@ -40,7 +44,7 @@ public struct Evaluation: Sendable {
     func jobs() -> [Job] {
         var jobs: [Job] = []
         for task in tasks {
-            for spec in Baseline.best.specs + learned {
+            for spec in baselines + learned {
                 for seed in 1...seeds {
                     let runs = spec.schedule == .constant ? [horizons] : horizons.map { [$0] }
                     jobs += runs.map { Job(task: task, spec: spec, seed: seed, horizons: $0) }

@@ -44,7 +44,7 @@ public struct EvaluationReport: Codable, Sendable {
         floorFactor = LossTable.floorFactor
         weights = evaluation.weights.map { WeightsEntry(name: $0.name, digest: $0.digest) }
         tasks = evaluation.tasks.map { task in
-            let entries = (Baseline.best.specs + evaluation.learned).flatMap { spec in
+            let entries = (evaluation.baselines + evaluation.learned).flatMap { spec in
                 evaluation.horizons.compactMap { horizon in
                     table.entry(task: task.name, optimizer: spec.id, horizon: horizon).map {
                         LossEntry(
@@ -63,7 +63,7 @@ public struct EvaluationReport: Codable, Sendable {
                 evaluation.horizons.flatMap { horizon in
                     Baseline.all.map { Comparison(spec, with: $0, horizon: horizon, tasks: names, table) }
                 }
-            }
+            }.filter { !$0.tasks.isEmpty }
         }
         let names = evaluation.tasks.map(\.name)
         comparisons = compare(names)

@@ -107,7 +107,7 @@ static result measure_pair(const settings *s, const rule *r, arrays *a, adamw *o
         .adamw_ns = 1e9 * adamw_median / elements,
         .best_ns = 1e9 * lopt_time[0] / elements, .best_adamw_ns = 1e9 * adamw_time[0] / elements,
         .ratio = median(ratio, repetitions),
-        .fmas = rule_network_fmas(r, a->problem), .bytes = rule_compulsory_bytes(a->problem),
+        .fmas = strcmp(info.kernel, "none") ? rule_network_fmas(r, a->problem) : 0, .bytes = rule_compulsory_bytes(a->problem),
         .state_bytes = (double)info.state_bytes / elements, .memory_bytes = (double)info.memory_bytes / elements,
         .kernel = info.kernel,
     };

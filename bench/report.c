@@ -51,7 +51,8 @@ static void explain_arithmetic(const report *r) {
         int before = 0;
         for (int j = 0; j < i && !before; j++) before = r->results[j].rule == rule;
         if (!rule || before) continue;
-        printf("    %-18s 16 x %d + %d x %d + %d x %d = %d\n", rule->name, rule->hidden, rule->hidden, rule->hidden,
+        if (r->results[i].fmas == 0) printf("    %-18s 0: its network sees the step alone, and is no work\n", rule->name);
+        else printf("    %-18s 16 x %d + %d x %d + %d x %d = %d\n", rule->name, rule->hidden, rule->hidden, rule->hidden,
                rule->hidden, rule->heads, 16 * rule->hidden + rule->hidden * (rule->hidden + rule->heads));
         seen = rule;
     }

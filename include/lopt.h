@@ -324,7 +324,8 @@ typedef struct lopt_information {
     int64_t parameters;       /* elements of all tensors                                                            */
     int64_t state_bytes;      /* accumulators: what a checkpoint holds                                              */
     int64_t memory_bytes;     /* everything allocated, state included                                               */
-    const char *kernel;       /* static: how the network is evaluated, "fused" or "blas" or "general"               */
+    const char *kernel;       /* static: how the network is evaluated for each parameter, "fused" or "blas" or "general",
+                                 or "none" if with these weights its outputs depend on the step alone                */
 } lopt_information;
 
 lopt_status lopt_info(const lopt_optimizer *opt, lopt_information *information);

@@ -213,7 +213,7 @@ static void test_information(void) {
     CHECK_INT(i.threads, 1);
     CHECK(i.isa >= LOPT_ISA_BASELINE && i.isa <= LOPT_ISA_AVX512);
     CHECK_INT(i.uses_total_steps, 0);
-    CHECK_TEXT(i.kernel, "fused");
+    CHECK_TEXT(i.kernel, "none");
     /* K = 3: 16 bytes per parameter for rank 2 and more and 12 per row and column of the two largest extents, 28 bytes
      * per parameter below. scalar 1, bias 37, matrix 19 x 33, cube 5 x 7 x 3 (rows and columns of 5 x 7, for each of 3),
      * filter 6 x 4 x 3 x 3 (6 x 4, for each of 9). */

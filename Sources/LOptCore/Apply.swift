@@ -51,7 +51,6 @@ public struct UpdateLimit: Sendable {
 extension Rule {
     /// What sweep C, or sweep D if it is alone, does; the means of the heads are not known yet.
     func firstApply(_ t: Tensor, _ sums: TensorSums, _ scales: StepScales) -> lopt_apply {
-        let a = architecture
         var apply = lopt_apply()
         switch plan.passes {
         case .meansThenSimple, .meansThenNetwork:
@@ -59,7 +58,7 @@ extension Rule {
             apply.nominal_head_only = plan.nominalHeadOnly ? 1 : 0
             return apply
         case .simple, .network:
-            setNominal(&apply, t, sums, scales, mean: a.nominalController ? 0 : 1)
+            setNominal(&apply, t, sums, scales, mean: 0)
             apply.nominal = apply.direction
         case .networkThenNominal:
             apply.sum_heads = 1
@@ -80,7 +79,7 @@ extension Rule {
         var apply = lopt_apply()
         apply.write = scales.writes
         apply.decay_keep = 1
-        setNominal(&apply, t, sums, scales, mean: architecture.nominalController ? nominal : 1)
+        setNominal(&apply, t, sums, scales, mean: nominal)
         apply.nominal = apply.direction
         if plan.passes != .networkThenNominal {
             setBlackbox(&apply, sums, scales)
@@ -98,7 +97,7 @@ extension Rule {
         apply.blackbox_scale = Float(scales.update * architecture.stepMult * selfNormalizer)
     }
 
-    /// w = stepsize exp(n exp_mult) G; n is the head, its mean or 1, plus what the extensions tensor_scale and
+    /// w = stepsize exp(n exp_mult) G; n is the head, its mean, a function of the step or 1, plus what the extensions tensor_scale and
     /// tensor_schedule add.
     private func setNominal(
         _ apply: inout lopt_apply, _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, mean: Double
@@ -112,7 +111,11 @@ extension Rule {
             apply.nominal_per_element = 1
             apply.nominal_offset = Float(offset)
         } else {
-            scale *= ScalarMath.exp(min(max((mean + offset) * a.expMult[1], -87.3), 88.3))
+            var n = a.nominalController ? mean : 1
+            if plan.nominalConstant {
+                n = a.constantOutput(Architecture.nominalOutput, theta, StepFeatures(step: t.steps))
+            }
+            scale *= ScalarMath.exp(min(max((n + offset) * a.expMult[1], -87.3), 88.3))
         }
         apply.nominal_scale = Float(scale)
     }
@@ -162,6 +165,7 @@ extension Rule {
 }
 
 extension Architecture {
-    /// tau = log(1 + t / 30) / 5 of the extension tensor_schedule: 0 at first, 0.7 at 1,000 and 1.3 at 20,000 steps.
-    static func scheduleTime(_ step: Int64) -> Double { ScalarMath.log(1 + Double(step) / 30) / 5 }
+    /// tau = log(1 + min(t, 30,000) / 30) / 5 of the extension tensor_schedule: 0 at first, 0.7 at 1,000 steps. It ends where no
+    /// meta-training has been: a step size that goes on as a power of t would end in one that is nothing or far too much.
+    static func scheduleTime(_ step: Int64) -> Double { ScalarMath.log(1 + min(Double(step), lastScheduledStep) / 30) / 5 }
 }

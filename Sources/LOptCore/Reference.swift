@@ -261,7 +261,7 @@ extension ReferenceOptimizer {
     private func tensorScheduleShift(phi: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>) -> Scalar {
         guard architecture.tensorSchedule else { return 0 }
         let psi = Scalar.log(rms(g) / (rms(state.secondMoment).squareRoot() + 1e-12) + 1e-3)
-        let tau = Scalar.log(1 + Scalar(state.t) / 30) / 5
+        let tau = Scalar.log(1 + min(Scalar(state.t), Scalar(Architecture.lastScheduledStep)) / 30) / 5
         let w = theta[architecture.tensorScheduleOffset...]
         let terms = phi + [psi, 1]
         return w[w.startIndex] * psi

@@ -20,7 +20,7 @@ struct Rule {
 
     init(_ architecture: Architecture, theta source: UnsafePointer<Float>, allocator: Allocator) throws(LOptError) {
         self.architecture = architecture
-        plan = StepPlan(architecture)
+        plan = StepPlan(architecture, theta: source)
         let a = architecture, momenta = a.momenta
         let hidden = Rule.paddedWidth(a.hiddenSize)
         let layers = (a.hiddenLayers - 1) * (hidden + 1) * hidden, heads = (hidden + 1) * Int(LOPT_HEADS)
@@ -44,6 +44,7 @@ struct Rule {
         kernel.momenta = Int32(momenta)
         kernel.hidden = Int32(hidden)
         kernel.hidden_layers = Int32(a.hiddenLayers)
+        kernel.reads_features = plan.usesNetwork ? 1 : 0
         kernel.path = blas.library != nil ? Int32(LOPT_PATH_BLAS) : Rule.path(a)
         let momentumBeta = constants, momentumRate = momentumBeta + momenta
         let factoredBeta = momentumRate + momenta, factoredRate = factoredBeta + momenta

@@ -71,9 +71,11 @@ extension Optimizer {
         #endif
     }
 
-    /// How the network is evaluated: "fused" (a width of 4, 8, 16 or 32), "blas" or "general".
+    /// How the network is evaluated for each element: "fused" (a width of 4, 8, 16 or 32), "blas" or "general"; "none" where
+    /// its outputs depend on the step alone, or are not used.
     public var kernelName: StaticString {
-        switch Int(rule.kernel.path) {
+        guard rule.plan.usesNetwork else { return "none" }
+        return switch Int(rule.kernel.path) {
         case LOPT_PATH_BLAS: "blas"
         case LOPT_PATH_ANY_WIDTH: "general"
         default: "fused"

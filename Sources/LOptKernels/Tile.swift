@@ -49,6 +49,8 @@ struct Phase {
 
 /// What is made of the row and column statistics for each tile.
 enum Channels {
+    /// Nothing: tiles alone.
+    case none
     /// The K factors: all that sweep B needs.
     case factors
     /// And the sums of the first layer over their features.

@@ -18,9 +18,9 @@ struct KernelReferenceTests {
     /// Steps both on the same gradients; returns the largest difference.
     static func compare(
         _ a: Architecture, _ shape: [Int], isa: InstructionSet = .avx512, threads: Int = 2, steps: Int = 5,
-        scale: Double = 1, decay: Double = 0, maxUpdateRatio: Double = 0, seed: UInt64 = 1
+        scale: Double = 1, decay: Double = 0, maxUpdateRatio: Double = 0, seed: UInt64 = 1, theta given: [Double]? = nil
     ) throws -> Double {
-        let theta = theta(a, seed: seed)
+        let theta = given ?? theta(a, seed: seed)
         let count = shape.reduce(1, *)
         let initial = noise(count, seed: seed + 1).map { Double(Float($0)) }
         let run = try FusedRun(a, theta: theta, isa: isa, threads: threads) {
@@ -178,6 +178,56 @@ struct KernelReferenceTests {
             var a = Self.star
             a.aggregateNominalMagnitude = aggregates
             #expect(try Self.compare(a, [33, 47], scale: scale, decay: 0.01) <= 2e-6)
+        }
+    }
+
+    // MARK: Heads that see the step alone
+
+    /// A nominal head that only hidden unit 0 leads to, which reads step features alone.
+    private static func constantNominal(_ a: Architecture) -> [Double] {
+        var theta = theta(a, seed: 11)
+        for i in 0..<a.features { theta[a.weightOffset(0) + i * a.hiddenSize] = 0 }
+        for layer in 1..<a.hiddenLayers {
+            for i in 1..<a.hiddenSize { theta[a.weightOffset(layer) + i * a.hiddenSize] = 0 }
+        }
+        for i in 1..<a.hiddenSize { theta[a.weightOffset(a.hiddenLayers) + i * a.outputs + 2] = 0 }
+        return theta
+    }
+
+    private static func plan(_ a: Architecture, _ theta: [Double]) -> StepPlan {
+        theta.map { Float($0) }.withUnsafeBufferPointer { StepPlan(a, theta: $0.baseAddress!) }
+    }
+
+    @Test("a nominal head that sees the step alone needs no network", arguments: [1, 2, 4], [false, true])
+    func constantHead(_ layers: Int, _ aggregates: Bool) throws {
+        var a = Self.star
+        (a.hiddenLayers, a.aggregateNominalMagnitude) = (layers, aggregates)
+        (a.stepMult, a.regularizationController) = (0, false)
+        (a.tensorScale, a.tensorSchedule) = (true, true)
+        let theta = Self.constantNominal(a)
+        #expect(Self.plan(a, theta).passes == .simple)
+        for shape in [[], [130], [33, 47], [300, 300], [9, 4000]] {
+            #expect(try Self.compare(a, shape, theta: theta) <= 2e-6, "\(shape)")
+            #expect(try Self.compare(a, shape, maxUpdateRatio: 1e-3, theta: theta) <= 2e-6, "\(shape), limited")
+        }
+        var reads = theta
+        reads[a.weightOffset(0) + 5 * a.hiddenSize] = 1e-3
+        #expect(Self.plan(a, reads).passes == (aggregates ? .meansThenSimple : .network))
+        #expect(try Self.compare(a, [33, 47], theta: reads) <= 2e-6)
+    }
+
+    @Test("beside terms that need the network it is a number too", arguments: 0..<8)
+    func constantHeadBesideOthers(_ bits: Int) throws {
+        var a = Self.star
+        a.aggregateNominalMagnitude = true
+        a.aggregateMagnitude = bits & 1 != 0
+        a.aggregateRegularizationMagnitude = bits & 2 != 0
+        a.regularizationController = bits & 4 != 0
+        let theta = Self.constantNominal(a)
+        #expect(Self.plan(a, theta).nominalConstant)
+        for shape in [[130], [33, 47], [300, 300]] {
+            #expect(try Self.compare(a, shape, theta: theta) <= 2e-6, "\(shape)")
+            #expect(try Self.compare(a, shape, maxUpdateRatio: 1e-3, theta: theta) <= 2e-6, "\(shape), limited")
         }
     }
 }

@@ -114,8 +114,8 @@ import Testing
         (architecture.tensorScale, architecture.tensorSchedule) = (true, true)
         #expect(architecture.tensorSchedules == 10)
         let terms = Self.phi + [0, Double.log(1 / (0.5 + 1e-12) + 1e-3), 1]
-        for t in [0, 1, 600] {
-            let tau = Double.log(1 + Double(t) / 30) / 5
+        for t in [0, 1, 600, 30_000, 1 << 40] {
+            let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
             for i in 0..<10 {
                 var theta = Self.zeros(architecture)
                 theta[architecture.tensorScheduleOffset + i] = 0.75

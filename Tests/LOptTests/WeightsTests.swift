@@ -24,10 +24,10 @@ import Testing
         let star = try weights(of: file("star"))
         var expected = shipped
         expected.stepMult = 0
-        expected.nominalEpsilon = 1e-12
-        expected.tensorScale = true
+        expected.nominalEpsilon = 1e-16
+        (expected.tensorScale, expected.tensorSchedule) = (true, true)
         #expect(star.architecture == expected)
-        #expect(star.theta.count == 3 + 1 + 3 + 40 * 4 + 5 * 4 + 5 * 4 + 9)
+        #expect(star.theta.count == 3 + 1 + 3 + 40 * 4 + 5 * 4 + 5 * 4 + 9 + 12)
         try expectTensors(star, "star")
     }
 
@@ -47,6 +47,7 @@ import Testing
         var places = [
             "momentum_decays": a.momentumDecaysOffset, "rms_decays": a.rmsDecayOffset,
             "adafactor_decays": a.adafactorDecaysOffset, "tensor_scale": a.tensorScaleOffset,
+            "tensor_schedule": a.tensorScheduleOffset,
         ]
         for layer in 0..<3 {
             places["w\(layer)"] = a.weightOffset(layer)

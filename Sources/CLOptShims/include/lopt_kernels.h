@@ -52,6 +52,7 @@ typedef struct lopt_rule {
     int32_t hidden;           /* width, rounded up to a multiple of 8 but for 4 */
     int32_t hidden_layers;
     int32_t path;             /* LOPT_PATH_* */
+    int32_t reads_features;   /* 0: no step needs the network, and sweep B need not measure features that it alone reads */
     const float *momentum_beta, *momentum_rate; /* K */
     const float *factored_beta, *factored_rate; /* K */
     float rms_beta, rms_rate;

@@ -18,7 +18,7 @@ extension WeightsInspection {
         parts.append(stepSizeText)
         if !tensorScales.isEmpty {
             let hasSchedule = tensorScales.contains { $0.perTau != nil }
-            var table = TextTable(header: ["tensor_scale", "weight"] + (hasSchedule ? ["times log(1 + t / 30) / 5"] : []))
+            var table = TextTable(header: ["tensor_scale", "weight"] + (hasSchedule ? ["times log(1 + min(t, 30000) / 30) / 5"] : []))
             for scale in tensorScales {
                 table.add([scale.input, String(format: "%.4f", scale.weight)]
                     + (scale.perTau.map { [String(format: "%.4f", $0)] } ?? []))

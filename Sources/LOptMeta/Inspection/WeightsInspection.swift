@@ -98,7 +98,7 @@ public struct WeightsInspection: Codable, Sendable {
     private static func stepSize(_ rule: ReferenceOptimizer<Double>, t: Int) -> StepSize {
         let a = rule.architecture
         let outputs = rule.network([Double](repeating: 0, count: a.features) + rule.stepFeatures(t: t))
-        let drift = a.tensorSchedule ? rule.theta[a.metaParameters - 1] * Foundation.log(1 + Double(t) / 30) / 5 : 0
+        let drift = a.tensorSchedule ? rule.theta[a.metaParameters - 1] * Foundation.log(1 + Double(min(t, 30_000)) / 30) / 5 : 0
         let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) + drift : nil
         return StepSize(
             t: t, nominal: n.map { a.nominalStepsize * exp($0 * a.expMult[1]) },

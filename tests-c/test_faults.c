@@ -243,9 +243,9 @@ static void on_signal(int number) { (void)number, signals++; }
 
 /* Real signals, without SA_RESTART, a thousand times a second. */
 static void test_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal}, old;
+    struct sigaction action = {.sa_handler = on_signal};
     struct itimerval often = {{0, 997}, {0, 997}}, never = {{0, 0}, {0, 0}};
-    CHECK_INT(sigaction(SIGALRM, &action, &old), 0);
+    CHECK_INT(sigaction(SIGALRM, &action, NULL), 0);
     CHECK_INT(setitimer(ITIMER_REAL, &often, NULL), 0);
     arm(0, 0, 0);
     for (int i = 0; i < 1000 && (i < 20 || signals < 50); i++) {
@@ -253,7 +253,9 @@ static void test_signals(void) {
         CHECK_OK(lopt_restore(opt, path, LOPT_WITH_PARAMETERS));
     }
     CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), 0);
-    CHECK_INT(sigaction(SIGALRM, &old, NULL), 0);
+    /* One that is still on its way (valgrind keeps some) must not end the process. */
+    action.sa_handler = SIG_IGN;
+    CHECK_INT(sigaction(SIGALRM, &action, NULL), 0);
     CHECK(signals > 0);
     CHECK_SAME_STATE(opt, &new_state);
     check_file(&new_state);

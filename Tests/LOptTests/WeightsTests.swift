@@ -67,7 +67,7 @@ import Testing
             let star = try Weights(bytes: bytes, allocator: .system)
             #expect(metadata(star, "kind") == "star")
             #expect(metadata(star, "initial_momentum_decays") == "[0.9, 0.99, 0.999]")
-            #expect(metadata(star, "provenance")?.hasSuffix("one thread, 19190449 inner steps") == true)
+            #expect(metadata(star, "provenance")?.hasPrefix("lopt meta-train, commit ") == true)
             #expect(metadata(star, "absent") == nil)
             #expect(metadata(star, "") == nil)
             #expect(metadata(star, String(repeating: "k", count: 5000)) == nil)

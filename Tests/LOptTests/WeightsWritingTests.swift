@@ -103,7 +103,7 @@ import Testing
             ([("format_version", "2")], "a note has the key 'format_version'"),
             ([("seed", "1"), ("exp_mult", "1")], "a note has the key 'exp_mult'"),
             ([("seed", "1"), ("steps", "2"), ("seed", "3")], "two notes have the key 'seed'"),
-            ([("log", String(repeating: "x", count: 1 << 20))], "the notes make a header of 1050"),
+            ([("log", String(repeating: "x", count: 1 << 20))], "the notes make a header of 105"),
         ]
         for (notes, message) in wrong {
             let error = failure { () throws(LOptError) in try write(weights, notes) }

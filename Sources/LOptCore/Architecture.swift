@@ -28,9 +28,9 @@ public struct Architecture: Equatable, Sendable {
     public static let maximumHiddenSize = 512
     public static let maximumHiddenLayers = 4
     public static let maximumMomenta = 8
-    /// Timescales of the step features tanh(t / s - 1).
     /// Where tau of the extension `tensorSchedule` ends.
     static let lastScheduledStep = 30_000.0
+    /// Timescales of the step features tanh(t / s - 1).
     public static let timescales: [11 of Double] = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100_000]
 
     public var kind = Kind.star

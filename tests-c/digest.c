@@ -127,7 +127,7 @@ typedef struct digest_rule {
     const char *name;
     const char *metadata; /* NULL: built in */
     int hidden, layers, momenta, heads;
-    int tensor_scale; /* 2: tensor_schedule too */
+    int tensor_scale; /* 2: tensor_schedule too; 3: tensor_count too */
     int large;
 } digest_rule;
 
@@ -154,6 +154,10 @@ static const digest_rule digest_rules[] = {
      DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"AdamAggMo\",\"nominal_controller\":\"true\","
                  "\"nominal_epsilon\":\"1e-16\"",
      4, 2, 3, 4, 2, 0},
+    {"star-counted",
+     DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"AdamAggMo\",\"nominal_controller\":\"true\","
+                 "\"nominal_epsilon\":\"1e-16\"",
+     4, 2, 3, 4, 3, 0},
     {"star-1-layer", DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"SGD\"", 4, 1, 1, 4, 0, 0},
     {"star-3-layers",
      DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"AggMo\",\"nominal_controller\":\"true\"",
@@ -219,7 +223,8 @@ static lopt_weights *digest_weights(const digest_rule *r) {
     digest_put(f, "rms_decays", 1, 0, 6);
     digest_put(f, "adafactor_decays", r->momenta, 0, 6);
     if (r->tensor_scale) digest_put(f, "tensor_scale", 3 + 2 * r->momenta, 0, 2);
-    if (r->tensor_scale == 2) digest_put(f, "tensor_schedule", 6 + 2 * r->momenta, 0, 3);
+    if (r->tensor_scale >= 2) digest_put(f, "tensor_schedule", 6 + 2 * r->momenta, 0, 3);
+    if (r->tensor_scale == 3) digest_put(f, "tensor_count", 2, 0, 2);
     f->header[f->length++] = '}';
     while (f->length % 8) f->header[f->length++] = ' ';
 

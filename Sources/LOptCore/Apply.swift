@@ -8,6 +8,10 @@ struct StepScales {
     let decay: Double
     /// Of u and w alone.
     let limit: UpdateLimit
+    /// What the network may know of the tensor's step.
+    let step: StepFeatures
+    /// How many tensors the optimizer has.
+    let tensors: Int
 
     /// Of u and w.
     var update: Double { learningRate * limit.factor }
@@ -104,7 +108,7 @@ extension Rule {
     ) {
         guard plan.hasNominal else { return }
         let a = architecture
-        let offset = a.tensorScale ? tensorScale(t, sums) : 0
+        let offset = a.tensorScale ? tensorScale(t, sums, tensors: scales.tensors) : 0
         apply.direction = 1
         var scale = scales.update * a.nominalStepsize
         if plan.nominalPerElement {
@@ -113,7 +117,7 @@ extension Rule {
         } else {
             var n = a.nominalController ? mean : 1
             if plan.nominalConstant {
-                n = a.constantOutput(Architecture.nominalOutput, theta, StepFeatures(step: t.steps))
+                n = a.constantOutput(Architecture.nominalOutput, theta, scales.step)
             }
             scale *= ScalarMath.exp(min(max((n + offset) * a.expMult[1], -87.3), 88.3))
         }
@@ -134,12 +138,13 @@ extension Rule {
         apply.decay_keep = Float(keep)
     }
 
-    /// sum_i u_i phi_i of the extension tensor_scale, and w_0 psi + tau sum_i w_i (phi, psi, 1)_i of tensor_schedule: how
-    /// large the parameters are, how persistent the gradient is, how it compares with its noise and its history.
-    private func tensorScale(_ t: Tensor, _ sums: TensorSums) -> Double {
+    /// sum_i u_i phi_i of the extension tensor_scale, w_0 psi + tau sum_i w_i (phi, psi, 1)_i of tensor_schedule and
+    /// (c_0 + tau c_1) (log(tensors) / 2 - 1) of tensor_count: how large the parameters are, how persistent the gradient is, how it
+    /// compares with its noise and its history, how many tensors there are.
+    private func tensorScale(_ t: Tensor, _ sums: TensorSums, tensors: Int) -> Double {
         let momenta = architecture.momenta
         let u = theta + architecture.tensorScaleOffset, w = theta + architecture.tensorScheduleOffset
-        let tau = architecture.tensorSchedule ? Architecture.scheduleTime(t.steps) : 0
+        let tau = architecture.tensorSchedule || architecture.tensorCount ? Architecture.scheduleTime(t.steps) : 0
         var n = 0.0
         func add(_ i: Int, _ phi: Double) {
             n += (Double(u[i]) + (architecture.tensorSchedule ? tau * Double(w[1 + i]) : 0)) * phi
@@ -156,6 +161,10 @@ extension Rule {
         }
         add(1 + 2 * momenta, ScalarMath.log(sums.count) / 5 - 1)
         if t.rank < 2 { add(2 + 2 * momenta, 1) }
+        if architecture.tensorCount {
+            let c = theta + architecture.tensorCountOffset
+            n += (Double(c[0]) + tau * Double(c[1])) * (ScalarMath.log(Double(tensors)) / 2 - 1)
+        }
         guard architecture.tensorSchedule else { return n }
         let history = rms(sums.mean(Int(LOPT_SUM_V2))).squareRoot()
         let psi = ScalarMath.log(gradient / (history + 1e-12) + 1e-3)
@@ -167,5 +176,5 @@ extension Rule {
 extension Architecture {
     /// tau = log(1 + min(t, 30,000) / 30) / 5 of the extension tensor_schedule: 0 at first, 0.7 at 1,000 steps. It ends where no
     /// meta-training has been: a step size that goes on as a power of t would end in one that is nothing or far too much.
-    static func scheduleTime(_ step: Int64) -> Double { ScalarMath.log(1 + min(Double(step), lastScheduledStep) / 30) / 5 }
+    public static func scheduleTime(_ step: Int64) -> Double { ScalarMath.log(1 + min(Double(step), lastScheduledStep) / 30) / 5 }
 }

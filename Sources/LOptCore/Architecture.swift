@@ -65,6 +65,8 @@ public struct Architecture: Equatable, Sendable {
     /// With `tensorScale`, what the scales say may change with the logarithm of the step, and one scale more is seen:
     /// n += w_0 psi + tau sum_i w_i (phi, psi, 1)_i.
     public var tensorSchedule = false
+    /// With `tensorScale`, the log-step also sees how many tensors the optimizer has: n += (c_0 + tau c_1) (log(count) / 2 - 1).
+    public var tensorCount = false
     /// In place of the 1e-6 of rsqrt(v + 1e-6), in the nominal direction alone.
     public var nominalEpsilon = 1e-6
 
@@ -82,6 +84,8 @@ extension Architecture {
     public var tensorScales: Int { tensorScale ? 3 + 2 * momenta : 0 }
     /// Weights of the extension `tensorSchedule`: of psi, then of tau times each phi, psi and 1.
     public var tensorSchedules: Int { tensorSchedule ? 3 + tensorScales : 0 }
+    /// Weights of the extension `tensorCount`.
+    public var tensorCounts: Int { tensorCount ? 2 : 0 }
     public var layers: Int { hiddenLayers + 1 }
 
     /// Rows of w_l.
@@ -90,7 +94,7 @@ extension Architecture {
     public func fanOut(_ layer: Int) -> Int { layer == hiddenLayers ? outputs : hiddenSize }
 
     /// Where each meta-parameter lies in one flat buffer: momentum, rms and adafactor decay offsets, then w and b of each
-    /// layer, then the tensor scales and the tensor schedule.
+    /// layer, then the tensor scales, the tensor schedule and the tensor count.
     public var momentumDecaysOffset: Int { 0 }
     public var rmsDecayOffset: Int { momenta }
     public var adafactorDecaysOffset: Int { momenta + 1 }
@@ -102,8 +106,9 @@ extension Architecture {
     public func biasOffset(_ layer: Int) -> Int { weightOffset(layer) + fanIn(layer) * fanOut(layer) }
     public var tensorScaleOffset: Int { weightOffset(layers) }
     public var tensorScheduleOffset: Int { tensorScaleOffset + tensorScales }
+    public var tensorCountOffset: Int { tensorScheduleOffset + tensorSchedules }
     /// The number of meta-parameters.
-    public var metaParameters: Int { tensorScheduleOffset + tensorSchedules }
+    public var metaParameters: Int { tensorCountOffset + tensorCounts }
 
     /// 1 - beta = (1 - beta0) * exp(10 theta), in this form because 1 - (1 - x) would cancel.
     ///

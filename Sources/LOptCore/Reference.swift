@@ -174,18 +174,19 @@ extension ReferenceOptimizer {
     ///   - s: a caller's learning-rate scale.
     ///   - wd: a caller's decoupled weight decay.
     ///   - maxUpdateRatio: the guard of `UpdateLimit`; 0: none.
+    ///   - tensors: how many the optimizer has, for the extension `tensorCount`.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
     public func step(
         parameters p: inout [Scalar], gradient g: [Scalar], state: inout ReferenceState<Scalar>,
-        learningRateScale s: Scalar = 1, weightDecay wd: Scalar = 0, maxUpdateRatio: Double = 0
+        learningRateScale s: Scalar = 1, weightDecay wd: Scalar = 0, maxUpdateRatio: Double = 0, tensors: Int = 1
     ) {
         precondition(p.count == state.count && g.count == state.count, "the tensor does not have the state's shape")
         accumulate(gradient: g, into: &state)
         let features = features(parameters: p, gradient: g, state: state)
         let outputs = outputs(features: features, t: state.t, count: state.count)
         let u = blackbox(outputs, gradient: g, state: state)
-        let w = nominal(outputs, parameters: p, gradient: g, state: state)
+        let w = nominal(outputs, parameters: p, gradient: g, state: state, tensors: tensors)
         let decay = decay(outputs)
         var limit = Scalar(1)
         if maxUpdateRatio > 0, state.count > 0 {
@@ -214,12 +215,12 @@ extension ReferenceOptimizer {
 
     /// w = nominal_stepsize * exp(n * exp_mult1) * G, 0 for small_fc_lopt.
     private func nominal(
-        _ outputs: [[Scalar]], parameters p: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>
+        _ outputs: [[Scalar]], parameters p: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>, tensors: Int
     ) -> [Scalar] {
         guard architecture.kind == .star else { return p.map { _ in 0 } }
         var n = architecture.nominalController ? outputs[2] : p.map { _ in 1 }
         if architecture.aggregateNominalMagnitude { n = aggregated(n) }
-        let shift = tensorScaleShift(parameters: p, gradient: g, state: state)
+        let shift = tensorScaleShift(parameters: p, gradient: g, state: state, tensors: tensors)
         let expMult = Scalar(architecture.expMult[1])
         let stepsize = Scalar(architecture.nominalStepsize)
         let direction = nominalDirection(gradient: g, state: state)
@@ -244,7 +245,9 @@ extension ReferenceOptimizer {
 
     /// sum_i u_i phi_i of the extension `tensorScale`, 0 without it: how large the parameters are, how persistent the
     /// gradient is and how it compares with its noise, which normalised features cannot show.
-    private func tensorScaleShift(parameters p: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>) -> Scalar {
+    private func tensorScaleShift(
+        parameters p: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>, tensors: Int
+    ) -> Scalar {
         guard architecture.tensorScale, state.count > 0 else { return 0 }
         let m = state.momentum
         let inverseRoot = state.secondMoment.map { rsqrt($0 + 1e-6) }
@@ -253,7 +256,7 @@ extension ReferenceOptimizer {
         phi += m.map { Scalar.log(rms(product($0, inverseRoot)) + 1e-3) + 1 }
         phi += [Scalar.log(Scalar(state.count)) / 5 - 1, state.shape.count < 2 ? 1 : 0]
         let shift = phi.indices.reduce(0) { $0 + theta[architecture.tensorScaleOffset + $1] * phi[$1] }
-        return shift + tensorScheduleShift(phi: phi, gradient: g, state: state)
+        return shift + tensorScheduleShift(phi: phi, gradient: g, state: state) + tensorCountShift(tensors, t: state.t)
     }
 
     /// w_0 psi + tau sum_i w_i (phi, psi, 1)_i of the extension `tensorSchedule`, 0 without it: psi compares the gradient with
@@ -261,11 +264,24 @@ extension ReferenceOptimizer {
     private func tensorScheduleShift(phi: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>) -> Scalar {
         guard architecture.tensorSchedule else { return 0 }
         let psi = Scalar.log(rms(g) / (rms(state.secondMoment).squareRoot() + 1e-12) + 1e-3)
-        let tau = Scalar.log(1 + min(Scalar(state.t), Scalar(Architecture.lastScheduledStep)) / 30) / 5
+        let tau = scheduleTime(state.t)
         let w = theta[architecture.tensorScheduleOffset...]
         let terms = phi + [psi, 1]
         return w[w.startIndex] * psi
             + tau * terms.indices.reduce(0) { $0 + w[w.startIndex + 1 + $1] * terms[$1] }
+    }
+
+    /// (c_0 + tau c_1) (log(tensors) / 2 - 1) of the extension `tensorCount`, 0 without it: deep networks need smaller steps, and
+    /// nothing in one tensor tells that it is of one.
+    private func tensorCountShift(_ tensors: Int, t: Int) -> Scalar {
+        guard architecture.tensorCount else { return 0 }
+        let c = theta[architecture.tensorCountOffset...]
+        return (c[c.startIndex] + scheduleTime(t) * c[c.startIndex + 1]) * (Scalar.log(Scalar(tensors)) / 2 - 1)
+    }
+
+    /// tau.
+    private func scheduleTime(_ t: Int) -> Scalar {
+        Scalar.log(1 + min(Scalar(t), Scalar(Architecture.lastScheduledStep)) / 30) / 5
     }
 
     /// weight_decay * exp(r * exp_mult2), what the rule itself takes off a parameter of 1; 0 for small_fc_lopt.

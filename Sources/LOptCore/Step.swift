@@ -33,7 +33,8 @@ extension Optimizer {
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
-            stepFeatures: StepFeatures(step: tensors[range.lowerBound].steps), starts: starts)
+            stepFeatures: StepFeatures(step: tensors[range.lowerBound].steps), starts: starts,
+            tensorCount: count)
         work.run(.sweepA, range, on: pool)
         let outcome = judge(range)
         if case .skipped(let first, _) = outcome {

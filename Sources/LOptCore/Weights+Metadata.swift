@@ -23,8 +23,12 @@ extension Architecture {
         try readValues(of: file)
         tensorScale = self.kind == .star && file.index(of: "tensor_scale") != nil
         tensorSchedule = self.kind == .star && file.index(of: "tensor_schedule") != nil
+        tensorCount = self.kind == .star && file.index(of: "tensor_count") != nil
         guard tensorScale || !tensorSchedule else {
             throw LOptError(.weights, "there is a tensor 'tensor_schedule' but no 'tensor_scale', which it needs")
+        }
+        guard tensorScale || !tensorCount else {
+            throw LOptError(.weights, "there is a tensor 'tensor_count' but no 'tensor_scale', which it needs")
         }
     }
 
@@ -46,8 +50,10 @@ extension Architecture {
             }
             for i in item.count..<8 { item.values[i] = 0 }
         }
-        guard tensorScale || !tensorSchedule else {
-            throw LOptError(.invalidArgument, "tensorSchedule is set without tensorScale, which it needs")
+        guard tensorScale || !(tensorSchedule || tensorCount) else {
+            throw LOptError(
+                .invalidArgument,
+                "\(tensorSchedule ? "tensorSchedule" : "tensorCount") is set without tensorScale, which it needs")
         }
         if kind == .smallFC {
             // What small_fc has no name for must not change what it computes.
@@ -70,7 +76,7 @@ extension Architecture {
     func digest(_ theta: UnsafePointer<Float>) -> UInt64 {
         var digest = Digest()
         digest.update(kind == .star ? 0 : 1)
-        digest.update((tensorScale ? 1 : 0) + (tensorSchedule ? 2 : 0))
+        digest.update((tensorScale ? 1 : 0) + (tensorSchedule ? 2 : 0) + (tensorCount ? 4 : 0))
         var copy = self
         // The body throws nothing, and the values have been checked.
         try? copy.forEachValue { item throws(LOptError) in
@@ -119,7 +125,7 @@ extension Weights {
             to: sink,
             describe: { writer throws(LOptError) in try describe(to: &writer, notes) },
             data: { writer throws(LOptError) in
-                for i in 0..<architecture.tensorCount {
+                for i in 0..<architecture.fileTensors {
                     let tensor = architecture.tensor(i)
                     try writer.data(UnsafeRawBufferPointer(
                         UnsafeBufferPointer(start: theta + tensor.offset, count: tensor.shape.elements ?? 0)))
@@ -138,7 +144,7 @@ extension Weights {
             try writer.metadata(UnsafeRawBufferPointer(cString: note.key), UnsafeRawBufferPointer(cString: note.value))
         }
         try describeOldNotes(to: &writer, notes)
-        for i in 0..<architecture.tensorCount {
+        for i in 0..<architecture.fileTensors {
             let tensor = architecture.tensor(i)
             try tensor.name.withBytes { name throws(LOptError) in try writer.tensor(name, .f32, tensor.shape) }
         }

@@ -8,12 +8,14 @@ struct WeightsTensor {
 }
 
 extension Architecture {
-    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_scale, tensor_schedule, w0, ...
-    var tensorCount: Int { 3 + 2 * layers + (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0) }
+    private var extensionTensors: Int { (tensorCount ? 1 : 0) + (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0) }
+    /// How many a file has.
+    var fileTensors: Int { 3 + 2 * layers + extensionTensors }
 
-    /// `index` must be in 0 ..< `tensorCount`.
+    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_count, tensor_scale,
+    /// tensor_schedule, w0, ...
+    /// `index` must be in 0 ..< `fileTensors`.
     func tensor(_ index: Int) -> WeightsTensor {
-        let extensions = (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0)
         switch index - layers {
         case ..<(-layers + 1):
             return WeightsTensor(
@@ -27,14 +29,17 @@ extension Architecture {
                 name: "momentum_decays", shape: SafeTensors.Shape(momenta), offset: momentumDecaysOffset)
         case 2:
             return WeightsTensor(name: "rms_decays", shape: SafeTensors.Shape(1), offset: rmsDecayOffset)
-        case 3 where tensorScale:
+        case 3 where tensorCount:
             return WeightsTensor(
-                name: "tensor_scale", shape: SafeTensors.Shape(tensorScales), offset: tensorScaleOffset)
-        case 4 where tensorSchedule:
+                name: "tensor_count", shape: SafeTensors.Shape(tensorCounts), offset: tensorCountOffset)
+        case extensionTensors + 2 where tensorSchedule:
             return WeightsTensor(
                 name: "tensor_schedule", shape: SafeTensors.Shape(tensorSchedules), offset: tensorScheduleOffset)
+        case 3 + (tensorCount ? 1 : 0) where tensorScale:
+            return WeightsTensor(
+                name: "tensor_scale", shape: SafeTensors.Shape(tensorScales), offset: tensorScaleOffset)
         default:
-            let layer = index - layers - 3 - extensions
+            let layer = index - layers - 3 - extensionTensors
             return WeightsTensor(
                 name: "w\(layer)", shape: SafeTensors.Shape(fanIn(layer), fanOut(layer)), offset: weightOffset(layer))
         }
@@ -42,7 +47,7 @@ extension Architecture {
 
     /// The file must have the tensors of this architecture and no others.
     func checkTensors(of file: borrowing SafeTensors) throws(LOptError) {
-        for i in 0..<tensorCount {
+        for i in 0..<fileTensors {
             let tensor = tensor(i)
             let entry = file[try tensor.find(in: file)]
             guard entry.type == .f32, entry.shape == tensor.shape else {
@@ -54,14 +59,14 @@ extension Architecture {
                     """)
             }
         }
-        if file.count > tensorCount { try refuseOthers(in: file) }
+        if file.count > fileTensors { try refuseOthers(in: file) }
     }
 
     /// Copies every tensor to its place in `theta`.
     func readTensors(
         of file: borrowing SafeTensors, _ bytes: UnsafeRawBufferPointer, into theta: UnsafeMutablePointer<Float>
     ) throws(LOptError) {
-        for i in 0..<tensorCount {
+        for i in 0..<fileTensors {
             let tensor = tensor(i)
             let data = UnsafeRawBufferPointer(rebasing: bytes[file[try tensor.find(in: file)].data])
             lopt_system_copy(theta + tensor.offset, data.baseAddress, data.count)
@@ -72,7 +77,7 @@ extension Architecture {
     private func refuseOthers(in file: borrowing SafeTensors) throws(LOptError) {
         for i in 0..<file.count {
             var isKnown = false
-            for j in 0..<tensorCount where !isKnown { isKnown = tensor(j).isNamed(file[i].name) }
+            for j in 0..<fileTensors where !isKnown { isKnown = tensor(j).isNamed(file[i].name) }
             guard isKnown else {
                 throw LOptError(
                     .weights, "tensor '\(file[i].name)' is none of kind \(kind.name) with \(hiddenLayers) hidden layers")

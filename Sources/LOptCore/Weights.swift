@@ -111,7 +111,7 @@ extension Weights {
         }
         let values = try Allocation<Float>(theta.count, allocator)
         lopt_system_copy(values.pointer, source, values.bytes.count)
-        for i in 0..<architecture.tensorCount { try architecture.tensor(i).checkFinite(values.pointer) }
+        for i in 0..<architecture.fileTensors { try architecture.tensor(i).checkFinite(values.pointer) }
         digest = architecture.digest(values.pointer)
         self.architecture = architecture
         self.values = values

@@ -35,6 +35,8 @@ struct Work {
     let stepFeatures: StepFeatures
     /// The number of the first item of each tensor of the range.
     let starts: UnsafeMutablePointer<Int>
+    /// Of the optimizer, not of the range.
+    let tensorCount: Int
     var range = 0..<0
     var phase = Phase.sweepA
 
@@ -155,18 +157,17 @@ struct Work {
 
     private func fold(_ t: UnsafeMutablePointer<Tensor>) {
         let sums = TensorSums(adding: t.pointee)
-        if rule.plan.usesNetwork {
-            let step = t.pointee.steps
-            rule.foldFirstLayer(t.pointee, sums, step == stepFeatures.step ? stepFeatures : StepFeatures(step: step))
-        }
         t.pointee.limit = isGuarded ? .unknown : .none
-        t.pointee.apply = rule.firstApply(t.pointee, sums, scales(t.pointee))
+        let scales = scales(t.pointee)
+        if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, scales.step) }
+        t.pointee.apply = rule.firstApply(t.pointee, sums, scales)
     }
 
     private func scales(_ t: Tensor) -> StepScales {
         let learningRate = learningRateScale * t.options.learningRateScale
         return StepScales(
-            learningRate: learningRate, decay: learningRate * weightDecay * t.options.weightDecayScale, limit: t.limit)
+            learningRate: learningRate, decay: learningRate * weightDecay * t.options.weightDecayScale, limit: t.limit,
+            step: t.steps == stepFeatures.step ? stepFeatures : StepFeatures(step: t.steps), tensors: tensorCount)
     }
 
     /// Whether updates are measured before they are applied.

@@ -13,15 +13,15 @@ import Testing
         return try parameters.weights(z)
     }
 
-    static func settings(scaled: Bool = false, schedule: ScaleSchedule = .constant) -> UnrollSettings {
+    static func settings(scaled: Bool = false, schedule: Schedule = .constant) -> UnrollSettings {
         var settings = UnrollSettings(task: NoisyBowl(), horizon: 97, seed: 5)
         if scaled { settings.tensorScales = [2, 0.5] }
         settings.schedule = schedule
         return settings
     }
 
-    @Test(arguments: [false, true], ScaleSchedule.allCases)
-    func `a run in pieces, or through a snapshot, is the run in one`(_ scaled: Bool, _ schedule: ScaleSchedule) throws {
+    @Test(arguments: [false, true], Schedule.allCases)
+    func `a run in pieces, or through a snapshot, is the run in one`(_ scaled: Bool, _ schedule: Schedule) throws {
         let settings = Self.settings(scaled: scaled, schedule: schedule)
         let weights = try Self.weights()
         var whole = try Unroll(settings, Objective(), weights: weights)

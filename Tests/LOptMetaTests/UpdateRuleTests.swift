@@ -61,5 +61,6 @@ struct UpdateRuleTests {
         #expect(abs(Schedule.cosine.scale(at: 50, of: 100) - 0.5) < 1e-12)
         #expect(Schedule.cosine.scale(at: 100, of: 100) < 1e-12)
         #expect(Schedule.constant.scale(at: 99, of: 100) == 1)
+        #expect(Schedule.linear.scale(at: 25, of: 100) == 0.75)
     }
 }

@@ -15,10 +15,10 @@ struct KernelReferenceTests {
         }
     }
 
-    /// Steps both on the same gradients; returns the largest difference.
+    /// Steps both on the same gradients, the fused one beside `others` idle tensors; returns the largest difference.
     static func compare(
         _ a: Architecture, _ shape: [Int], isa: InstructionSet = .avx512, threads: Int = 2, steps: Int = 5,
-        scale: Double = 1, decay: Double = 0, maxUpdateRatio: Double = 0, seed: UInt64 = 1, theta given: [Double]? = nil
+        scale: Double = 1, decay: Double = 0, maxUpdateRatio: Double = 0, seed: UInt64 = 1, theta given: [Double]? = nil, others: Int = 0
     ) throws -> Double {
         let theta = given ?? theta(a, seed: seed)
         let count = shape.reduce(1, *)
@@ -29,6 +29,7 @@ struct KernelReferenceTests {
             $0.maxUpdateRatio = maxUpdateRatio
         }
         try run.add("tensor", shape: shape, initial: initial)
+        for i in 0..<others { try run.add("other \(i)", shape: [3], initial: [0, 0, 0]) }
         let reference = ReferenceOptimizer<Double>(architecture: a, theta: theta)
         var state = reference.makeState(shape: shape)
         var parameters = initial
@@ -40,7 +41,7 @@ struct KernelReferenceTests {
             try run.step()
             reference.step(
                 parameters: &parameters, gradient: gradient.map { Double($0) }, state: &state,
-                learningRateScale: scale, weightDecay: decay, maxUpdateRatio: maxUpdateRatio)
+                learningRateScale: scale, weightDecay: decay, maxUpdateRatio: maxUpdateRatio, tensors: 1 + others)
             worst = max(worst, largestDifference(run.parameters(0), parameters))
         }
         return worst
@@ -157,17 +158,17 @@ struct KernelReferenceTests {
         }
     }
 
-    @Test("tensor_scale, tensor_schedule and nominal_epsilon", arguments: [true, false], [true, false])
-    func extensions(_ aggregates: Bool, _ hasSchedule: Bool) throws {
+    @Test("tensor_scale, tensor_schedule, tensor_count and nominal_epsilon", arguments: [true, false], 0..<4)
+    func extensions(_ aggregates: Bool, _ bits: Int) throws {
         var a = Self.star
         a.tensorScale = true
-        a.tensorSchedule = hasSchedule
+        (a.tensorSchedule, a.tensorCount) = (bits & 1 != 0, bits & 2 != 0)
         a.nominalEpsilon = 1e-12
         a.aggregateNominalMagnitude = aggregates
         for controller in [true, false] {
             a.nominalController = controller
             for shape in [[], [130], [33, 47], [300, 300]] {
-                #expect(try Self.compare(a, shape) <= 2e-6, "\(shape)")
+                #expect(try Self.compare(a, shape, others: 20 * (bits & 2)) <= 2e-6, "\(shape)")
             }
         }
     }
@@ -203,7 +204,7 @@ struct KernelReferenceTests {
         var a = Self.star
         (a.hiddenLayers, a.aggregateNominalMagnitude) = (layers, aggregates)
         (a.stepMult, a.regularizationController) = (0, false)
-        (a.tensorScale, a.tensorSchedule) = (true, true)
+        (a.tensorScale, a.tensorSchedule, a.tensorCount) = (true, true, true)
         let theta = Self.constantNominal(a)
         #expect(Self.plan(a, theta).passes == .simple)
         for shape in [[], [130], [33, 47], [300, 300], [9, 4000]] {

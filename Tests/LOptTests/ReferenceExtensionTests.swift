@@ -131,10 +131,34 @@ import Testing
         }
     }
 
-    @Test func aTensorScheduleNeedsTensorScale() {
+    @Test(arguments: [0, 1])
+    func anExtensionOfTensorScaleNeedsIt(which: Int) {
         var architecture = Self.architecture(.adamAggMo)
-        architecture.tensorSchedule = true
+        (architecture.tensorSchedule, architecture.tensorCount) = (which == 0, which == 1)
         #expect(throws: LOptError.self) { _ = try architecture.checked() }
+    }
+
+    // MARK: - tensor_count
+
+    @Test func theTensorCountHasItsWeightAndItsTime() {
+        var architecture = Self.architecture(.sgd)
+        (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
+        #expect(architecture.metaParameters == architecture.tensorScheduleOffset + 12)
+        for (t, tensors) in [(0, 1), (0, 50), (600, 1), (600, 50), (1 << 40, 7)] {
+            let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
+            for i in 0..<2 {
+                var theta = Self.zeros(architecture)
+                theta[architecture.tensorCountOffset + i] = 0.75
+                let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+                var state = optimizer.makeState(shape: [1, 2])
+                state.t = t
+                var p: [Double] = [3, -4]
+                optimizer.step(parameters: &p, gradient: [1, -1], state: &state, tensors: tensors)
+                let n = 0.75 * (i == 0 ? 1 : tau) * (Double.log(Double(tensors)) / 2 - 1)
+                let step = 0.5 * Double.exp(2 * n)
+                #expect(abs(p[0] - (3 - step)) < 1e-12 * step, "weight \(i), t \(t): \(p[0]) in place of \(3 - step)")
+            }
+        }
     }
 
     // MARK: - nominal_epsilon

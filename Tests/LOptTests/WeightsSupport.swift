@@ -22,6 +22,7 @@ struct WeightsFile {
             set("b\(layer)", [columns], value)
         }
         if architecture.tensorScale { set("tensor_scale", [3 + 2 * momenta], value) }
+        if architecture.tensorCount { set("tensor_count", [2], value) }
         if architecture.tensorSchedule { set("tensor_schedule", [6 + 2 * momenta], value) }
     }
 

@@ -47,7 +47,7 @@ import Testing
         var places = [
             "momentum_decays": a.momentumDecaysOffset, "rms_decays": a.rmsDecayOffset,
             "adafactor_decays": a.adafactorDecaysOffset, "tensor_scale": a.tensorScaleOffset,
-            "tensor_schedule": a.tensorScheduleOffset,
+            "tensor_schedule": a.tensorScheduleOffset, "tensor_count": a.tensorCountOffset,
         ]
         for layer in 0..<3 {
             places["w\(layer)"] = a.weightOffset(layer)
@@ -142,7 +142,7 @@ extension WeightsTests {
         a.nominalEstimator = .sgdm
         (a.aggregateMagnitude, a.aggregateNominalMagnitude, a.aggregateRegularizationMagnitude) = (true, true, true)
         (a.normalizeBlackbox, a.selfnormalizeBlackbox) = (true, true)
-        (a.tensorScale, a.tensorSchedule, a.nominalEpsilon) = (true, true, 1e-9)
+        (a.tensorScale, a.tensorSchedule, a.tensorCount, a.nominalEpsilon) = (true, true, true, 1e-9)
         var file = WeightsFile(a)
         file.metadata.merge([
             "hidden_size": "6", "hidden_layers": "3", "initial_momentum_decays": "[5e-1,0.25]",
@@ -197,7 +197,7 @@ extension WeightsTests {
         for kind in [Architecture.Kind.star, .smallFC] {
             var a = Architecture()
             (a.kind, a.hiddenSize, a.hiddenLayers, a.momenta) = (kind, hiddenSize, hiddenLayers, momenta)
-            (a.tensorScale, a.tensorSchedule) = (kind == .star, kind == .star)
+            (a.tensorScale, a.tensorSchedule, a.tensorCount) = (kind == .star, kind == .star, kind == .star && momenta > 1)
             var decays = SIMD8<Double>(repeating: 0)
             for k in 0..<momenta { decays[k] = Double(k) / 10 }
             (a.initialMomentumDecays, a.initialAdafactorDecays) = (decays, decays)

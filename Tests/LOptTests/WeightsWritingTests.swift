@@ -87,6 +87,7 @@ import Testing
             a[keyPath: flag] = Bool.random(using: &noise)
         }
         a.tensorSchedule = a.tensorScale && Bool.random(using: &noise)
+        a.tensorCount = a.tensorScale && Bool.random(using: &noise)
     }
 
     @Test func notesReplaceThoseOfTheFile() throws {
@@ -161,6 +162,7 @@ extension WeightsWritingTests {
             { $0.nominalEstimator = .sgdm }, { $0.aggregateMagnitude = true }, { $0.aggregateNominalMagnitude = true },
             { $0.aggregateRegularizationMagnitude = true }, { $0.normalizeBlackbox = true },
             { $0.selfnormalizeBlackbox = true }, { $0.tensorScale = false }, { $0.tensorSchedule = true },
+            { $0.tensorCount = true },
             { $0.nominalEpsilon = 1e-7 },
             { $0.momenta = 2 },
             { $0.kind = .smallFC; $0.tensorScale = false },

@@ -35,9 +35,12 @@ public struct Evaluation: Sendable {
         self.horizons = Set(horizons).sorted()
     }
 
-    /// Every weights with both schedules.
+    /// What baselines and weights are run with.
+    public static let schedules = [Schedule.constant, .cosine]
+
+    /// Every weights with each schedule.
     public var learned: [OptimizerSpec] {
-        weights.flatMap { weights in Schedule.allCases.map { OptimizerSpec(.lopt(weights), $0) } }
+        weights.flatMap { weights in Evaluation.schedules.map { OptimizerSpec(.lopt(weights), $0) } }
     }
 
     /// A run for each task, optimizer and seed; for each horizon too where the schedule ends with it.

@@ -15,7 +15,7 @@ extension EvaluationReport {
             try curves(task.name, evaluation, table).svg().write(to: directory.appendingPathComponent("curves/\(task.name).svg"))
         }
         for weights in evaluation.weights {
-            for schedule in Schedule.allCases {
+            for schedule in Evaluation.schedules {
                 let spec = OptimizerSpec(.lopt(weights), schedule)
                 let name = schedule == .constant ? weights.name : "\(weights.name)-\(schedule.rawValue)"
                 try ratios(spec).svg().write(to: directory.appendingPathComponent("ratio-\(name).svg"))

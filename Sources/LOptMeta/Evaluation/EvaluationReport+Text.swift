@@ -44,7 +44,7 @@ extension EvaluationReport {
             })
         }
         for weights in weights {
-            for schedule in Schedule.allCases {
+            for schedule in Evaluation.schedules {
                 let id = "lopt \(weights.name) \(weights.digest) \(schedule.rawValue)"
                 table.add(["lopt \(weights.name)" + (schedule == .constant ? "" : ", cosine")] + cells { _ in id })
             }

@@ -33,7 +33,7 @@ public struct OptimizerSpec: Hashable, Sendable {
         case .sgdm(let rate): "SGDM \(rate)"
         case .lopt(let weights): "lopt \(weights.name)"
         }
-        return schedule == .constant ? name : name + ", cosine"
+        return schedule == .constant ? name : "\(name), \(schedule.rawValue)"
     }
 }
 

@@ -41,12 +41,9 @@ extension Architecture {
         return values.map { WeightsInspection.Value(key: $0.0, value: $0.1) }
     }
 
-    /// The inputs phi of the extension tensor_scale, in the order of its weights, and those that tensor_schedule adds; empty if
-    /// they are off.
+    /// The inputs phi of the extension tensor_scale, in the order of its weights.
     var tensorScaleInputs: [String] {
-        guard tensorScale else { return [] }
-        return ["log RMS(p)"] + (1...momenta).map { "log RMS(m\($0)) / RMS(g)" }
+        ["log RMS(p)"] + (1...momenta).map { "log RMS(m\($0)) / RMS(g)" }
             + (1...momenta).map { "log RMS(m\($0) rsqrt(v))" } + ["log elements", "rank < 2"]
-            + (tensorSchedule ? ["log RMS(g) / sqrt(RMS(v))", "1"] : [])
     }
 }

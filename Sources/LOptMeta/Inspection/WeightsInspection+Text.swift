@@ -21,7 +21,7 @@ extension WeightsInspection {
             var table = TextTable(header: ["tensor_scale", "weight"] + (hasSchedule ? ["times log(1 + min(t, 30000) / 30) / 5"] : []))
             for scale in tensorScales {
                 table.add([scale.input, String(format: "%.4f", scale.weight)]
-                    + (scale.perTau.map { [String(format: "%.4f", $0)] } ?? []))
+                    + (hasSchedule ? [scale.perTau.map { String(format: "%.4f", $0) } ?? "0"] : []))
             }
             parts.append(table.text)
         }

@@ -27,7 +27,7 @@ public struct WeightsInspection: Codable, Sendable {
     public struct TensorScale: Codable, Sendable {
         public let input: String
         public let weight: Double
-        /// Added to the weight for each unit of log(1 + t / 30) / 5; nil without the extension tensor_schedule.
+        /// Added to the weight for each unit of tau = log(1 + min(t, 30000) / 30) / 5; nil if nothing is.
         public let perTau: Double?
     }
     public struct Layer: Codable, Sendable {
@@ -65,18 +65,14 @@ public struct WeightsInspection: Codable, Sendable {
         let values = a.constructorValues
         self.values = values
         extensions = (a.tensorScale ? ["tensor_scale"] : []) + (a.tensorSchedule ? ["tensor_schedule"] : [])
+            + (a.tensorCount ? ["tensor_count"] : [])
             + (a.nominalEpsilon != 1e-6 ? ["nominal_epsilon"] : [])
         let reserved = Set(values.map(\.key) + ["kind", "format_version"])
         notes = named.metadata.filter { !reserved.contains($0.key) }.sorted { $0.key < $1.key }
         decays = WeightsInspection.decays(a, theta)
         let rule = ReferenceOptimizer(architecture: a, theta: theta)
         stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
-        tensorScales = a.tensorScaleInputs.enumerated().map { i, input in
-            let own = a.tensorScaleOffset + i, schedule = a.tensorScheduleOffset
-            return TensorScale(
-                input: input, weight: i < a.tensorScales ? theta[own] : i == a.tensorScales ? theta[schedule] : 0,
-                perTau: a.tensorSchedule ? theta[schedule + 1 + i] : nil)
-        }
+        tensorScales = WeightsInspection.tensorScales(a, theta)
         layers = (0..<a.layers).flatMap { l in
             [
                 Layer("w\(l)", [a.fanIn(l), a.fanOut(l)], theta[a.weightOffset(l)...]),
@@ -95,10 +91,27 @@ public struct WeightsInspection: Codable, Sendable {
             + (0..<a.momenta).map { decay("factored \($0 + 1)", a.initialAdafactorDecays[$0], learned.factored[$0]) }
     }
 
+    private static func tensorScales(_ a: Architecture, _ theta: [Double]) -> [TensorScale] {
+        guard a.tensorScale else { return [] }
+        let u = theta[a.tensorScaleOffset..<a.tensorScheduleOffset], w = Array(theta[a.tensorScheduleOffset..<a.tensorCountOffset])
+        var scales = zip(a.tensorScaleInputs, u).enumerated().map { i, input in
+            TensorScale(input: input.0, weight: input.1, perTau: a.tensorSchedule ? w[1 + i] : nil)
+        }
+        if a.tensorSchedule {
+            scales.append(TensorScale(input: "log RMS(g) / sqrt(RMS(v))", weight: w[0], perTau: w[w.count - 2]))
+            scales.append(TensorScale(input: "1", weight: 0, perTau: w[w.count - 1]))
+        }
+        if a.tensorCount {
+            let c = theta[a.tensorCountOffset...]
+            scales.append(TensorScale(input: "log tensors", weight: c[c.startIndex], perTau: c[c.startIndex + 1]))
+        }
+        return scales
+    }
+
     private static func stepSize(_ rule: ReferenceOptimizer<Double>, t: Int) -> StepSize {
         let a = rule.architecture
         let outputs = rule.network([Double](repeating: 0, count: a.features) + rule.stepFeatures(t: t))
-        let drift = a.tensorSchedule ? rule.theta[a.metaParameters - 1] * Foundation.log(1 + Double(min(t, 30_000)) / 30) / 5 : 0
+        let drift = a.tensorSchedule ? rule.theta[a.tensorCountOffset - 1] * Architecture.scheduleTime(Int64(t)) : 0
         let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) + drift : nil
         return StepSize(
             t: t, nominal: n.map { a.nominalStepsize * exp($0 * a.expMult[1]) },

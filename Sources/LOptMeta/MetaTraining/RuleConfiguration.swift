@@ -23,12 +23,14 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
     public var selfnormalizeBlackbox = false
     public var tensorScale = false
     public var tensorSchedule = false
+    public var tensorCount = false
     public var nominalEpsilon = 1e-6
 
     public init() {}
 
     /// STAR as this project meta-trains it: a nominal term with one learned log-step for each tensor and, without extensions, a
-    /// small blackbox term, which with them never paid; `extensions` adds tensor_scale, tensor_schedule and nominal_epsilon.
+    /// small blackbox term, which with them never paid; `extensions` adds tensor_scale, tensor_schedule,
+    /// tensor_count and nominal_epsilon.
     public static func star(extensions: Bool) -> RuleConfiguration {
         var rule = RuleConfiguration()
         rule.expMult = [1, 1, 1]
@@ -38,6 +40,7 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         rule.aggregateNominalMagnitude = true
         rule.tensorScale = extensions
         rule.tensorSchedule = extensions
+        rule.tensorCount = extensions
         if extensions { rule.nominalEpsilon = 1e-16 }
         return rule
     }
@@ -70,6 +73,7 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         case selfnormalizeBlackbox = "selfnormalize_blackbox"
         case tensorScale = "tensor_scale"
         case tensorSchedule = "tensor_schedule"
+        case tensorCount = "tensor_count"
         case nominalEpsilon = "nominal_epsilon"
     }
 
@@ -98,6 +102,7 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         try read(.selfnormalizeBlackbox, &selfnormalizeBlackbox)
         try read(.tensorScale, &tensorScale)
         try read(.tensorSchedule, &tensorSchedule)
+        try read(.tensorCount, &tensorCount)
         try read(.nominalEpsilon, &nominalEpsilon)
     }
 }
@@ -130,6 +135,7 @@ extension RuleConfiguration {
         selfnormalizeBlackbox = a.selfnormalizeBlackbox
         tensorScale = a.tensorScale
         tensorSchedule = a.tensorSchedule
+        tensorCount = a.tensorCount
         nominalEpsilon = a.nominalEpsilon
     }
 
@@ -185,6 +191,7 @@ extension RuleConfiguration {
         a.selfnormalizeBlackbox = selfnormalizeBlackbox
         a.tensorScale = tensorScale
         a.tensorSchedule = tensorSchedule
+        a.tensorCount = tensorCount
         a.nominalEpsilon = nominalEpsilon
         return a
     }

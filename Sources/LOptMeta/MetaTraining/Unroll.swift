@@ -116,7 +116,7 @@ public struct Unroll: ~Copyable {
         if !settings.tensorScales.isEmpty { rescale(memory + count, to: memory + 3 * count) }
         do throws(LOptError) {
             if settings.schedule != .constant {
-                try optimizer.setLearningRateScale(settings.schedule.scale(step, of: settings.horizon))
+                try optimizer.setLearningRateScale(settings.schedule.scale(at: step, of: settings.horizon))
             }
             _ = try optimizer.step()
         } catch {

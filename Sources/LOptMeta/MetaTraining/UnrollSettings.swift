@@ -1,26 +1,9 @@
-import Foundation
-
-/// A learning-rate-scale schedule, such as a caller gives through `lopt_set_lr_scale`.
-public enum ScaleSchedule: String, Codable, CaseIterable, Sendable {
-    case constant, cosine, linear
-
-    /// At step `step` of `horizon`, in (0, 1].
-    public func scale(_ step: Int, of horizon: Int) -> Double {
-        let progress = Double(step) / Double(max(horizon, 1))
-        return switch self {
-        case .constant: 1
-        case .cosine: 0.5 * (1 + cos(Double.pi * progress))
-        case .linear: 1 - progress
-        }
-    }
-}
-
 /// Everything that an unroll depends on beside the meta-parameters.
 public struct UnrollSettings: Sendable {
     public let task: any TrainingTask
     /// Steps.
     public let horizon: Int
-    public var schedule = ScaleSchedule.constant
+    public var schedule = Schedule.constant
     /// Reparameterisation: the optimizer sees parameter / scale and gradient * scale, one factor for each tensor; empty: 1.
     public var tensorScales: [Float] = []
     /// Of the start and of the minibatches.

@@ -10,6 +10,7 @@
  *     column; of a vector it keeps three more per element instead, 28 bytes of state per parameter in place of 16;
  *   - what its network sees is divided by its size over the tensor, and the length of the step follows the size of the
  *     tensor's parameters. In one vector, biases near 0 and large weights get one common scale, the average of both;
+ *   - the default weights take smaller steps the more tensors there are, since deep networks need that;
  *   - learning-rate scale, weight decay and freezing are set per tensor, and statistics are reported per tensor.
  */
 #include <lopt.h>

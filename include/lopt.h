@@ -108,6 +108,9 @@ void lopt_destroy(lopt_optimizer *opt);
  *   rank       0 (a single number; shape may be NULL) to LOPT_MAX_RANK.
  *   index      receives the number of the tensor: 0 for the first, then 1, ...; may be NULL.
  *
+ * The built-in weights "star" also look at how many tensors the optimizer has, because deep networks need smaller steps: add
+ * all tensors of one network to one optimizer, each as one tensor.
+ *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
  * (parameter and gradient may then be NULL). State is 4 * (K + 1) bytes per parameter (16 for the built-in weights) for
  * rank 2 and more, 4 * (2 K + 1) for rank 0 and 1, K the number of momenta, and a little per row and column.

@@ -33,6 +33,8 @@ struct MetaTrain: AsyncParsableCommand {
         "Starts from these weights, a file or the name of built-in ones, instead of from the rule's own start.",
         valueName: "weights"))
     var start: String?
+    @Flag(help: "With --start: adds the extensions of the configuration's rule that the weights lack, at 0, where they change nothing.")
+    var extend = false
     @Option(help: "Multiplies the outer steps of all stages.")
     var effort = 1.0
     @Option(help: "Of all randomness.")
@@ -51,6 +53,7 @@ struct MetaTrain: AsyncParsableCommand {
             throw ValidationError("checkpoint-minutes is \(checkpointMinutes); it must be above 0")
         }
         guard out != nil || printConfiguration else { throw ValidationError("--out is needed: the folder of the run") }
+        guard start != nil || !extend else { throw ValidationError("--extend says how to take over weights: it needs --start") }
         if resume && (configuration != nil || start != nil || seed != nil) {
             throw ValidationError("--resume takes everything from the checkpoint; --configuration, --start, --seed do not go with it")
         }
@@ -91,8 +94,10 @@ struct MetaTrain: AsyncParsableCommand {
         let parameters: MetaParameters
         if let start {
             let weights = try readWeights(start)
-            chosen.rule = RuleConfiguration(weights.architecture)
-            parameters = MetaParameters(continuing: weights)
+            parameters = extend
+                ? MetaParameters(continuing: weights, extendedBy: try chosen.rule.architecture())
+                : MetaParameters(continuing: weights)
+            chosen.rule = RuleConfiguration(parameters.architecture)
         } else {
             parameters = MetaParameters(structuredStartOf: try chosen.rule.architecture(), seed: chosen.seed)
         }

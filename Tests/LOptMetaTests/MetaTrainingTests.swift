@@ -109,6 +109,24 @@ import Testing
         #expect(moved.count == trainer.parameters.count, "\(moved.count) of \(trainer.parameters.count) numbers moved")
     }
 
+    @Test(arguments: ["star", "star-authors-rule"])
+    func `a start may be given extensions, which change nothing at first`(_ name: String) throws {
+        let weights = try Weights(builtin: name, allocator: .system)
+        var rule = Architecture()
+        (rule.tensorScale, rule.tensorSchedule, rule.tensorCount) = (true, true, true)
+        let plain = MetaParameters(continuing: weights), extended = MetaParameters(continuing: weights, extendedBy: rule)
+        #expect(extended.architecture.tensorCount && extended.architecture.tensorScale && extended.architecture.tensorSchedule)
+        #expect(extended.count == plain.count + extended.architecture.metaParameters - plain.architecture.metaParameters)
+        let settings = UnrollSettings(task: NoisyQuadratic(size: 10, condition: 30, noise: 0.1, scale: 1, seed: 1), horizon: 40, seed: 2)
+        let values = try [plain, extended].map { parameters in
+            var unroll = try Unroll(
+                settings, Objective(), weights: try parameters.weights([Double](repeating: 0, count: parameters.count)))
+            _ = unroll.run(settings.horizon)
+            return unroll.value()
+        }
+        #expect(values[0] == values[1])
+    }
+
     @Test func `a rule reads back from JSON, absent keys with their defaults`() throws {
         var rule = RuleConfiguration.star(extensions: true)
         rule.hiddenSize = 7

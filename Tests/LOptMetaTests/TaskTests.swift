@@ -30,6 +30,23 @@ import Testing
         )
     }
 
+    @Test func `the images are what their sources say`() {
+        for (data, count, inputs) in [(Self.data.digits, 1797, 64), (Self.data.fashion, 5000, 196)] {
+            #expect((data.count, data.inputCount, data.targetCount) == (count, inputs, 1))
+            #expect(data.trainCount == count * 4 / 5)
+            var perClass = [Int](repeating: 0, count: 10), largest: Float = 0, least: Float = 1
+            var x = [Float](repeating: 0, count: inputs), y: [Float] = [0]
+            for i in 0..<count {
+                data.copy(i, &x, &y)
+                perClass[Int(y[0])] += 1
+                largest = max(largest, x.max() ?? 2)
+                least = min(least, x.min() ?? -1)
+            }
+            #expect((least, largest) == (0, 1), "\(data.name)")
+            #expect(perClass.allSatisfy { abs($0 - count / 10) < count / 50 }, "\(data.name): \(perClass)")
+        }
+    }
+
     @Test func `every task of the suite and of the validation set can be learned`() {
         for task in Self.suite.entries.map(\.task) + Self.suite.validation where task.parameterCount < 20_000 {
             let run = Self.train(task, rate: 3e-3, steps: 150)

@@ -47,12 +47,17 @@ public struct BundledData: Sendable {
     /// 1,797 images of 8 x 8, pixels from 0 to 1; every fifth in the shuffled order is held out.
     public let digits: Dataset
     public let digitsMirror: Dataset
+    /// 5,000 images of 14 x 14, pixels from 0 to 1; every fifth in the shuffled order is held out. For evaluation alone.
+    public let fashion: Dataset
     /// Of the text: the number of different characters, and the characters as tokens in the order of their bytes.
     public let tokens: [Float]
     public let alphabet: Int
 
     public init(_ folder: DataFolder) throws {
-        (digits, digitsMirror) = try BundledData.readDigits(folder)
+        let images = try BundledData.readImages(folder, "digits", side: 8, white: 16, seed: 0xd161)
+        digits = images.labelled("digits")
+        digitsMirror = images.mirrored("digits")
+        fashion = try BundledData.readImages(folder, "fashion", side: 14, white: 255, seed: 0xfa51).labelled("fashion")
         let bytes = try folder.read("text/persuasion-volume-one.txt")
         let letters = Set(bytes).sorted()
         var token = [Float](repeating: 0, count: 256)
@@ -63,20 +68,32 @@ public struct BundledData: Sendable {
 
     public func text(length: Int) -> Dataset { Dataset("text\(length)", tokens: tokens, length: length) }
 
-    private static func readDigits(_ folder: DataFolder) throws -> (Dataset, Dataset) {
-        let images = try folder.read("digits/images-idx3-ubyte"), labels = try folder.read("digits/labels-idx1-ubyte")
-        let count = labels.count - 8
-        guard count > 0, images.count == 16 + 64 * count else {
-            throw ConfigurationError("the digits have \(images.count) bytes of images and \(labels.count) of labels")
+    /// `folder`/`name`/images-idx3-ubyte and labels-idx1-ubyte in a shuffled order, pixels divided by `white`.
+    private static func readImages(
+        _ folder: DataFolder, _ name: String, side: Int, white: Float, seed: UInt64
+    ) throws -> Images {
+        let images = try folder.read("\(name)/images-idx3-ubyte"), labels = try folder.read("\(name)/labels-idx1-ubyte")
+        let count = labels.count - 8, pixels = side * side
+        guard count > 0, images.count == 16 + pixels * count else {
+            throw ConfigurationError("the \(name) have \(images.count) bytes of images and \(labels.count) of labels")
         }
-        var order = Array(0..<count), random = Random(0xd161)
+        var order = Array(0..<count), random = Random(seed)
         order.shuffle(using: &random)
-        let inputs = order.flatMap { i in images[(16 + 64 * i)..<(80 + 64 * i)].map { Float($0) / 16 } }
-        let targets = order.map { Float(labels[8 + $0]) }
-        let train = count * 4 / 5
-        return (
-            Dataset("digits", inputs: inputs, targets: targets, count: count, trainCount: train),
-            Dataset("digits", mirroring: inputs, count: count, trainCount: train)
-        )
+        return Images(
+            inputs: order.flatMap { i in images[(16 + pixels * i)..<(16 + pixels * (i + 1))].map { Float($0) / white } },
+            targets: order.map { Float(labels[8 + $0]) })
+    }
+
+    private struct Images {
+        let inputs: [Float]
+        let targets: [Float]
+        private var trainCount: Int { targets.count * 4 / 5 }
+
+        func labelled(_ name: String) -> Dataset {
+            Dataset(name, inputs: inputs, targets: targets, count: targets.count, trainCount: trainCount)
+        }
+        func mirrored(_ name: String) -> Dataset {
+            Dataset(name, mirroring: inputs, count: targets.count, trainCount: trainCount)
+        }
     }
 }

@@ -78,6 +78,25 @@ extension MetaParameters {
         self.init(architecture: a, base: theta, isStructured: a.kind == .star && a.nominalController)
     }
 
+    /// The weights given, with the extensions tensor_scale, tensor_schedule and tensor_count of `rule` where they lack them: those
+    /// begin at 0, where they change nothing.
+    public init(continuing weights: borrowing Weights, extendedBy rule: Architecture) {
+        let old = weights.architecture
+        var new = old
+        if old.kind == .star {
+            new.tensorScale = old.tensorScale || rule.tensorScale
+            new.tensorSchedule = old.tensorSchedule || rule.tensorSchedule
+            new.tensorCount = old.tensorCount || rule.tensorCount
+        }
+        var theta = [Float](repeating: 0, count: new.metaParameters)
+        func copy(_ from: Int, _ to: Int, _ count: Int) { for i in 0..<count { theta[to + i] = weights.theta[from + i] } }
+        copy(0, 0, old.tensorScaleOffset)
+        copy(old.tensorScaleOffset, new.tensorScaleOffset, old.tensorScales)
+        copy(old.tensorScheduleOffset, new.tensorScheduleOffset, old.tensorSchedules)
+        copy(old.tensorCountOffset, new.tensorCountOffset, old.tensorCounts)
+        self.init(architecture: new, base: theta, isStructured: new.kind == .star && new.nominalController)
+    }
+
     /// The same from a checkpoint; nil if `base` does not have as many values as the architecture.
     public init?(continuing base: [Float], of architecture: Architecture) {
         guard base.count == architecture.metaParameters else { return nil }

@@ -2,7 +2,7 @@ import LOptCore
 
 /// The configurations that this project's own weights are made with.
 public enum Recipe: String, CaseIterable, Sendable {
-    /// STAR with the extensions tensor_scale, tensor_schedule and nominal_epsilon: the default weights.
+    /// STAR with the extensions tensor_scale, tensor_schedule, tensor_count and nominal_epsilon: the default weights.
     case star
     /// STAR as the authors' code has it: the ablation.
     case starAuthorsRule = "star-authors-rule"
@@ -17,32 +17,27 @@ public enum Recipe: String, CaseIterable, Sendable {
         case .star, .starAuthorsRule:
             // The nominal term alone, which few numbers describe: first its size, then its late decay, which only long unrolls
             // see, then both. The network's hundreds made it worse each time (docs/meta-training.md).
-            var nominal = MetaTrainingConfiguration.Stage("nominal", outerSteps: steps(1500), groups: [.decays, .nominal])
-            nominal.sigma = 0.05
-            nominal.learningRate = 1e-2
-            nominal.pairs = 12
-            nominal.clip = 2
-            nominal.unrolls.longestHorizon = 4000
-            nominal.unrolls.scheduled = 0.35
-            nominal.unrolls.heldOut = 0.3
-            var late = nominal
-            late.name = "late"
-            late.outerSteps = steps(300)
-            late.groups = [.decays, .nominal, .lateDecay]
-            late.learningRate = 5e-3
-            late.pairs = 8
-            late.unrolls.shortestHorizon = 1000
-            late.unrolls.longestHorizon = 12_000
-            late.unrolls.freeCost = 100_000
-            var long = late
-            long.name = "long"
-            long.outerSteps = steps(700)
-            long.sigma = 0.04
-            long.learningRate = 4e-3
-            long.pairs = 12
-            long.unrolls.shortestHorizon = 100
-            long.unrolls.longestHorizon = 15_000
-            configuration = MetaTrainingConfiguration(stages: [nominal, late, long])
+            func stage(
+                _ name: String, _ count: Double, _ groups: [MetaParameters.Group], pairs: Int, sigma: Double, learningRate: Double,
+                horizons: ClosedRange<Int>, freeCost: Double
+            ) -> MetaTrainingConfiguration.Stage {
+                var stage = MetaTrainingConfiguration.Stage(name, outerSteps: steps(count), groups: groups)
+                (stage.pairs, stage.sigma, stage.learningRate, stage.clip) = (pairs, sigma, learningRate, 2)
+                (stage.unrolls.shortestHorizon, stage.unrolls.longestHorizon) = (horizons.lowerBound, horizons.upperBound)
+                (stage.unrolls.freeCost, stage.unrolls.scheduled, stage.unrolls.heldOut) = (freeCost, 0.35, 0.3)
+                return stage
+            }
+            configuration = MetaTrainingConfiguration(stages: [
+                stage(
+                    "nominal", 1500, [.decays, .nominal], pairs: 12, sigma: 0.05, learningRate: 1e-2, horizons: 50...4000,
+                    freeCost: 3000),
+                stage(
+                    "late", 300, [.decays, .nominal, .lateDecay], pairs: 8, sigma: 0.05, learningRate: 5e-3,
+                    horizons: 1000...12_000, freeCost: 100_000),
+                stage(
+                    "long", 700, [.decays, .nominal, .lateDecay], pairs: 12, sigma: 0.04, learningRate: 4e-3,
+                    horizons: 100...15_000, freeCost: 100_000),
+            ])
             configuration.rule = .star(extensions: self == .star)
         case .smallFC:
             var short = MetaTrainingConfiguration.Stage("short", outerSteps: steps(3000), groups: [.decays, .network])

@@ -39,6 +39,7 @@ public struct EvaluationSuite: Sendable {
             mlp(
                 "mlp", Synthetic.mixture(3000, 24, 12, separation: 1.2, labelNoise: 0.1, seed: 9002), [56, 28], 12, .gelu,
                 batch: 48),
+            mlp("mlp", data.fashion, [64, 64], 10, .relu, batch: 64),
         ]
         let text = data.text(length: 24), surface = Synthetic.surface(2000, waves: 8, outputs: 1, seed: 9003)
         let far: [(String, any TrainingTask)] = [

@@ -1,6 +1,5 @@
 import Foundation
 import LOptCore
-import Synchronization
 
 /// Weights against tuned baselines on a set of tasks.
 public struct Evaluation: Sendable {

@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 
 /// How far an evaluation is.
 public struct EvaluationProgress: Sendable {
@@ -27,7 +26,7 @@ final class EvaluationWorkers: Sendable {
     private let report: @Sendable (EvaluationProgress) -> Void
     private let start = Date()
     private let totalCost: Double
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private static let secondsBetweenReports = 5.0
 
     init(jobs: [Job], log: RunLog, report: @escaping @Sendable (EvaluationProgress) -> Void) {

@@ -1,5 +1,4 @@
 import Foundation
-import Synchronization
 
 /// Finished runs, kept as one line of JSON each, so that an evaluation that was stopped goes on where it was.
 ///
@@ -10,7 +9,7 @@ public final class RunLog: Sendable {
         var results: [RunResult.Key: RunResult] = [:]
         var file: FileHandle?
     }
-    private let contents: Mutex<Contents>
+    private let contents: Locked<Contents>
 
     /// Opens or makes `runs.jsonl` in the directory, which is made if need be. A last line that was cut short is dropped;
     /// any other that does not parse is an error.
@@ -32,7 +31,7 @@ public final class RunLog: Sendable {
         try RunLog.write(Array(results.values), to: url)
         let file = try FileHandle(forWritingTo: url)
         try file.seekToEnd()
-        contents = Mutex(Contents(results: results, file: file))
+        contents = Locked(Contents(results: results, file: file))
     }
 
     func result(_ key: RunResult.Key) -> RunResult? { contents.withLock { $0.results[key] } }

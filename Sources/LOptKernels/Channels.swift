@@ -19,7 +19,6 @@ struct ChannelMaker {
         momenta = Int(rule.momenta)
         hidden = Int(rule.hidden)
         switch kind {
-        case .none: channels = 0
         case .factors: channels = momenta
         case .folded: channels = momenta + hidden
         case .features: channels = 3 * momenta
@@ -125,7 +124,6 @@ struct ChannelMaker {
         _ accumulators: Floats, _ factors: Floats, _ planes: Int, _ count: Int, _ out: MutableFloats,
         _ weights: Floats?, bias: Bool, scales: Int
     ) {
-        if kind == .none { return }
         let stride = Scratch.channelStride
         var i = 0
         while i < count {

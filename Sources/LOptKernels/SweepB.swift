@@ -13,10 +13,10 @@ func sweepB(
     let slots = LOPT_SUM_MOMENTA + Int(rule.momenta) * LOPT_SUMS_PER_MOMENTUM
     var sums = Sums(lane: scratch.sums, slots: slots, total: total)
     if t.factored != 0 && rule.reads_features == 0 {
-        forEachTile(rule, t, chunk, scratch, .none) { tile in
-            secondMoment(rule, t, tile.offset, tile.count, tile.ahead, sums, scratch.rsqrt)
-            for k in 0..<Int(rule.momenta) { momentumAlone(rule, t, tile, k, sums, scratch.rsqrt) }
-            sums.added((tile.count + lanes - 1) / lanes)
+        forEachStretch(t, chunk) { offset, count in
+            secondMoment(rule, t, offset, count, 0, sums, scratch.rsqrt)
+            for k in 0..<Int(rule.momenta) { momentumAlone(rule, t, offset, count, k, sums, scratch.rsqrt) }
+            sums.added((count + lanes - 1) / lanes)
         }
     } else if t.factored != 0 {
         forEachTile(rule, t, chunk, scratch, .factors) { tile in
@@ -114,15 +114,14 @@ private func momentum(
 /// The same without the factored features, which only the network reads.
 @inline(__always)
 private func momentumAlone(
-    _ rule: lopt_rule, _ t: lopt_tensor_view, _ tile: Tile, _ k: Int, _ sums: Sums, _ rsqrt: Floats
+    _ rule: lopt_rule, _ t: lopt_tensor_view, _ offset: Int, _ count: Int, _ k: Int, _ sums: Sums, _ rsqrt: Floats
 ) {
     let beta = lopt_splat(rule.momentum_beta[k]), rate = lopt_splat(rule.momentum_rate[k])
-    let gradient = t.gradient + tile.offset
-    let moment = t.momentum + k * Int(t.plane_stride) + tile.offset
+    let gradient = t.gradient + offset
+    let moment = t.momentum + k * Int(t.plane_stride) + offset
     let slot = firstSlot(k)
     var m2 = sums[slot + LOPT_SUM_M2], mr2 = sums[slot + LOPT_SUM_M_RSQRT_V2]
-    forEachVector(tile.count) { i, n in
-        if tile.ahead != 0 { lopt_prefetch(moment + (i + tile.ahead)) }
+    forEachVector(count) { i, n in
         let m = lopt_fma(beta, load(moment + i, n), rate * load(gradient + i, n))
         store(moment + i, m, n)
         let mr = m * lopt_load(rsqrt + i)

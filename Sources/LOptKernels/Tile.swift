@@ -49,8 +49,6 @@ struct Phase {
 
 /// What is made of the row and column statistics for each tile.
 enum Channels {
-    /// Nothing: tiles alone.
-    case none
     /// The K factors: all that sweep B needs.
     case factors
     /// And the sums of the first layer over their features.
@@ -71,6 +69,27 @@ func forEachTile(
             forEachShortTile(maker, t, chunk, plane, body)
         } else {
             forEachRunTile(maker, t, chunk, plane, body)
+        }
+    }
+}
+
+/// Calls `body(offset, count)` for stretches of a chunk of a tensor of rank >= 2 that lie side by side in memory, in the order of
+/// memory and across the ends of rows where nothing lies between them: all that needs no rows and columns.
+@inline(__always)
+func forEachStretch(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ body: (Int, Int) -> Void) {
+    let run = Int(t.run), middle = Int(t.middle), rows = Int(t.rows)
+    let column = Int(chunk.column0), width = Int(chunk.column1) - column, lines = Int(chunk.row1 - chunk.row0)
+    let isWhole = width == run && middle == 1
+    for plane in Int(chunk.plane0)..<Int(chunk.plane1) {
+        let first = plane / middle * rows * middle + plane % middle + Int(chunk.row0) * middle
+        for line in 0..<(isWhole ? 1 : lines) {
+            var offset = (first + line * middle) * run + column
+            let end = offset + (isWhole ? lines * run : width)
+            while offset < end {
+                let count = min(LOPT_TILE, end - offset)
+                body(offset, count)
+                offset += count
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ import LOptMeta
 
 struct Curves: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Compares meta-training runs: validation objective over time.",
+        abstract: "Compares meta-training runs: validation objective over inner steps.",
         discussion: """
             Reads RUN/run.json of every folder given, prints where each run stands and draws the curves into one picture. \
             Runs must have the same objective. Lower is better.

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Meta-training runs beside each other: how well the weights did on the validation tasks, over the time it took.
+/// Meta-training runs beside each other: how well the weights did on the validation tasks, over the inner
+/// steps it took, which, unlike seconds, are the same on every machine.
 public struct MetaTrainingCurves: Sendable {
     /// A run by the name of its folder.
     public struct Run: Sendable {
@@ -9,7 +10,7 @@ public struct MetaTrainingCurves: Sendable {
         public let innerSteps: Int
         public let seconds: Double
         /// Points with a validation objective, in the order of time.
-        public let points: [(seconds: Double, objective: Double)]
+        public let points: [(innerSteps: Int, objective: Double)]
         let objective: Objective
     }
 
@@ -23,7 +24,7 @@ public struct MetaTrainingCurves: Sendable {
             return Run(
                 name: directory.url.lastPathComponent, outerSteps: record.outerSteps, innerSteps: record.innerSteps,
                 seconds: record.seconds,
-                points: record.curve.compactMap { point in point.validation.map { (point.seconds, $0) } },
+                points: record.curve.compactMap { point in point.validation.map { (point.innerSteps, $0) } },
                 objective: record.configuration.objective)
         }
         guard let first = runs.first else { throw ConfigurationError("there is no run to show") }
@@ -55,12 +56,12 @@ public struct MetaTrainingCurves: Sendable {
     private func chart() -> SVGDocument {
         let colors = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
         return LineChart(
-            title: "Meta-training", xLabel: "seconds of meta-training",
+            title: "Meta-training", xLabel: "inner steps of meta-training",
             yLabel: "loss / first loss on validation tasks",
             lines: runs.enumerated().map { i, run in
                 LineChart.Line(
                     label: run.name, color: colors[i % colors.count],
-                    points: run.points.map { (x: $0.seconds, y: exp($0.objective)) })
+                    points: run.points.map { (x: Double($0.innerSteps), y: exp($0.objective)) })
             }
         ).svg()
     }

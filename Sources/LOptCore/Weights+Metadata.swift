@@ -50,10 +50,11 @@ extension Architecture {
             }
             for i in item.count..<8 { item.values[i] = 0 }
         }
-        guard tensorScale || !(tensorSchedule || tensorCount) else {
-            throw LOptError(
-                .invalidArgument,
-                "\(tensorSchedule ? "tensorSchedule" : "tensorCount") is set without tensorScale, which it needs")
+        guard tensorScale || !tensorSchedule else {
+            throw LOptError(.invalidArgument, "tensorSchedule is set without tensorScale, which it needs")
+        }
+        guard tensorScale || !tensorCount else {
+            throw LOptError(.invalidArgument, "tensorCount is set without tensorScale, which it needs")
         }
         if kind == .smallFC {
             // What small_fc has no name for must not change what it computes.

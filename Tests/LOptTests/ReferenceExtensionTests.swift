@@ -106,6 +106,19 @@ import Testing
         #expect(results[0] == results[1])
     }
 
+    /// With 0.75 at `weight` and 0 elsewhere, the step at t of p = (3, -4) with g = (1, -1) has the log-step n.
+    private static func expectLogStep(_ n: Double, _ architecture: Architecture, weight: Int, t: Int, tensors: Int = 1) {
+        var theta = zeros(architecture)
+        theta[weight] = 0.75
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+        var state = optimizer.makeState(shape: [1, 2])
+        state.t = t
+        var p: [Double] = [3, -4]
+        optimizer.step(parameters: &p, gradient: [1, -1], state: &state, tensors: tensors)
+        let step = 0.5 * Double.exp(2 * n)
+        #expect(abs(p[0] - (3 - step)) < 1e-12 * step, "weight \(weight), t \(t): \(p[0]) in place of \(3 - step)")
+    }
+
     // MARK: - tensor_schedule
 
     /// psi for g = (1, -1): v = 1 / 4 in both elements, so RMS(v) = 1 / 4. At t = 0, tau is 0.
@@ -117,16 +130,8 @@ import Testing
         for t in [0, 1, 600, 30_000, 1 << 40] {
             let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
             for i in 0..<10 {
-                var theta = Self.zeros(architecture)
-                theta[architecture.tensorScheduleOffset + i] = 0.75
-                let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
-                var state = optimizer.makeState(shape: [1, 2])
-                state.t = t
-                var p: [Double] = [3, -4]
-                optimizer.step(parameters: &p, gradient: [1, -1], state: &state)
                 let n = 0.75 * (i == 0 ? terms[7] : tau * terms[i - 1])
-                let step = 0.5 * Double.exp(2 * n)
-                #expect(abs(p[0] - (3 - step)) < 1e-12 * step, "term \(i), t \(t): \(p[0]) in place of \(3 - step)")
+                Self.expectLogStep(n, architecture, weight: architecture.tensorScheduleOffset + i, t: t)
             }
         }
     }
@@ -147,16 +152,8 @@ import Testing
         for (t, tensors) in [(0, 1), (0, 50), (600, 1), (600, 50), (1 << 40, 7)] {
             let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
             for i in 0..<2 {
-                var theta = Self.zeros(architecture)
-                theta[architecture.tensorCountOffset + i] = 0.75
-                let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
-                var state = optimizer.makeState(shape: [1, 2])
-                state.t = t
-                var p: [Double] = [3, -4]
-                optimizer.step(parameters: &p, gradient: [1, -1], state: &state, tensors: tensors)
                 let n = 0.75 * (i == 0 ? 1 : tau) * (Double.log(Double(tensors)) / 2 - 1)
-                let step = 0.5 * Double.exp(2 * n)
-                #expect(abs(p[0] - (3 - step)) < 1e-12 * step, "weight \(i), t \(t): \(p[0]) in place of \(3 - step)")
+                Self.expectLogStep(n, architecture, weight: architecture.tensorCountOffset + i, t: t, tensors: tensors)
             }
         }
     }

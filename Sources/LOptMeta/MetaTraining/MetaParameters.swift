@@ -73,9 +73,7 @@ extension MetaParameters {
 
     /// The weights given, to be trained further.
     public init(continuing weights: borrowing Weights) {
-        let a = weights.architecture
-        let theta = Array(UnsafeBufferPointer(start: weights.theta, count: a.metaParameters))
-        self.init(architecture: a, base: theta, isStructured: a.kind == .star && a.nominalController)
+        self.init(continuing: weights, extendedBy: weights.architecture)
     }
 
     /// The weights given, with the extensions tensor_scale, tensor_schedule and tensor_count of `rule` where they lack them: those

@@ -130,6 +130,16 @@ lopt_status lopt_bind(lopt_optimizer *opt, int32_t index, float *parameter, cons
  * 2^50 (its square would not fit f32 sums) counts as not finite, and the policy in the options decides: by default no
  * tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
  *
+ * A tensor whose gradient is 0 in all elements is idle in that step: it stays as it is, with its state and its step counter,
+ * as if lopt_step_tensor had been called for the others only. So heads that are trained in turn, experts, unused branches and a
+ * loss that reaches 0 cost nothing and lose nothing. weight_decay still applies, with the step size of the tensor's last step;
+ * max_update_ratio has nothing to do. (The built-in weights "star" do this; "star-authors-rule" steps such a tensor, as the
+ * authors' rule does. Denormal numbers count as 0.)
+ *
+ * A parameter that is NaN or infinite keeps its element to itself: the other elements take their ordinary steps, and
+ * lopt_stats counts it. With "star" an element that has never had a gradient, say a mask of -1e9, does not count as part of
+ * the tensor's size either.
+ *
  * Errors: INVALID_ARGUMENT (opt is NULL, no tensor has been added), NONFINITE (only under that policy). */
 lopt_status lopt_step(lopt_optimizer *opt);
 
@@ -235,6 +245,15 @@ typedef enum lopt_isa {
     LOPT_ISA_AVX512 = 3    /* AVX-512 F, BW, CD, DQ, VL (x86-64-v4) */
 } lopt_isa;
 
+/* What a step takes off the parameters for weight_decay, with all learning-rate scales as lr. */
+typedef enum lopt_weight_decay_form {
+    LOPT_DECAY_BY_STEP_SIZE = 0, /* lr * step_size * weight_decay * parameter: as the steps get smaller, so does the decay.
+                                    step_size is nominal_stepsize * exp(n) of the weights' rule; for rules without a
+                                    nominal term, step_mult                                                           */
+    LOPT_DECAY_PER_STEP = 1      /* lr * weight_decay * parameter, but no more than the parameter: as version 0.1.0 had it,
+                                    where 0.003 wears a long training down. For its checkpoints, which restore to it      */
+} lopt_weight_decay_form;
+
 /* What a step does about gradients that are not finite (see lopt_step). */
 typedef enum lopt_nonfinite {
     LOPT_NONFINITE_SKIP_STEP = 0,   /* no tensor is stepped; returns LOPT_SKIPPED_NONFINITE                     */
@@ -266,8 +285,9 @@ struct lopt_options {
     int32_t nonfinite;      /* a lopt_nonfinite                                                                    */
     int32_t reserved;       /* 0                                                                                   */
     double lr_scale;        /* multiplies every step; 0 to 1e30; default 1 (see lopt_set_lr_scale)                 */
-    double weight_decay;    /* decoupled, as in AdamW: every step also subtracts lr_scale * weight_decay * parameter;
-                               0 to 1; default 0                                                                   */
+    double weight_decay;    /* decoupled, as in AdamW, where 0.01 to 0.3 are usual: a step also multiplies the tensor by
+                               1 - step_size * weight_decay, at least 0; step_size is the tensor's own learned one, the
+                               scales below included (see weight_decay_form); 0 to 1e30; default 0                 */
     int64_t total_steps;    /* steps the training will take, 0 if unknown. For weights that were meta-trained to know
                                their horizon; others ignore it, and lopt_info says which                           */
     lopt_allocator allocator;       /* default: the C library's                                                    */
@@ -277,6 +297,8 @@ struct lopt_options {
                                (or times 0.001 if that is larger), by scaling the update down; finite, >= 0; default 0:
                                no limit. Weight decay is not counted. A step takes up to twice as long with it. Not kept
                                in checkpoints                                                                      */
+    int32_t weight_decay_form; /* a lopt_weight_decay_form                                                         */
+    int32_t reserved2;         /* 0                                                                                */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
@@ -310,9 +332,13 @@ typedef struct lopt_statistics {
     int64_t nonfinite;        /* gradient elements seen that were not finite, in all                                */
     double gradient_rms;
     double update_rms;        /* of the change of the parameters, weight decay not counted                          */
-    double parameter_rms;     /* before the step                                                                    */
+    double parameter_rms;     /* before the step, elements that are not finite not counted                          */
     double blackbox_share;    /* RMS(blackbox) / (RMS(blackbox) + RMS(nominal)): 0 all nominal, 1 all blackbox      */
     int64_t updates_limited;  /* updates that max_update_ratio made smaller, of this optimizer since lopt_create    */
+    int64_t steps_idle;       /* steps in which a tensor rested (see lopt_step), of this optimizer since lopt_create  */
+    int64_t nonfinite_parameters; /* elements of the parameters that were NaN or infinite before the step          */
+    double step_size;         /* of one tensor: the step size that its weights chose, the scales included; what
+                                 weight_decay is multiplied by. Of all: 0                                            */
 } lopt_statistics;
 
 /* index -1: all tensors together. Errors: INVALID_ARGUMENT. */

@@ -127,15 +127,15 @@ typedef struct digest_rule {
     const char *name;
     const char *metadata; /* NULL: built in */
     int hidden, layers, momenta, heads;
-    int tensor_scale; /* 2: tensor_schedule too; 3: tensor_count too */
-    int large;
+    int tensor_scale; /* 2: tensor_schedule too; 3: tensor_count too; 4: tensor_ranges too */
+    int large;        /* weight decay too, per step; 2: by step size */
 } digest_rule;
 
 #define DIGEST_STAR "\"kind\":\"star\",\"exp_mult\":\"[0.125, 0.25, 0.5]\",\"nominal_stepsize\":\"0.125\","
 #define DIGEST_SMALL_FC "\"kind\":\"small_fc\",\"exp_mult\":\"[0.1]\",\"step_mult\":\"0.125\""
 
 static const digest_rule digest_rules[] = {
-    {"star", NULL, 0, 0, 0, 0, 0, 1},
+    {"star", NULL, 0, 0, 0, 0, 0, 2},
     {"star-authors-rule", NULL, 0, 0, 0, 0, 0, 1},
     {"star-full",
      DIGEST_STAR "\"step_mult\":\"0.0001\",\"nominal_grad_estimator\":\"AdamAggMo\",\"nominal_controller\":\"true\","
@@ -158,6 +158,10 @@ static const digest_rule digest_rules[] = {
      DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"AdamAggMo\",\"nominal_controller\":\"true\","
                  "\"nominal_epsilon\":\"1e-16\"",
      4, 2, 3, 4, 3, 0},
+    {"star-ranged",
+     DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"AdamAggMo\",\"nominal_controller\":\"true\","
+                 "\"nominal_epsilon\":\"1e-16\",\"skip_idle_tensors\":\"true\"",
+     4, 2, 3, 4, 4, 2},
     {"star-1-layer", DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"SGD\"", 4, 1, 1, 4, 0, 0},
     {"star-3-layers",
      DIGEST_STAR "\"step_mult\":\"0.125\",\"nominal_grad_estimator\":\"AggMo\",\"nominal_controller\":\"true\"",
@@ -224,7 +228,17 @@ static lopt_weights *digest_weights(const digest_rule *r) {
     digest_put(f, "adafactor_decays", r->momenta, 0, 6);
     if (r->tensor_scale) digest_put(f, "tensor_scale", 3 + 2 * r->momenta, 0, 2);
     if (r->tensor_scale >= 2) digest_put(f, "tensor_schedule", 6 + 2 * r->momenta, 0, 3);
-    if (r->tensor_scale == 3) digest_put(f, "tensor_count", 2, 0, 2);
+    if (r->tensor_scale >= 3) digest_put(f, "tensor_count", 2, 0, 2);
+    if (r->tensor_scale == 4) {
+        /* From two random numbers for each statistic: the lower is its least. */
+        int width = 6 + 2 * r->momenta, first = f->floats;
+        digest_put(f, "tensor_ranges", 2, width, 0);
+        for (int i = first; i < first + width; i++) {
+            if (f->data[i] <= f->data[i + width]) continue;
+            float least = f->data[i + width];
+            f->data[i + width] = f->data[i], f->data[i] = least;
+        }
+    }
     f->header[f->length++] = '}';
     while (f->length % 8) f->header[f->length++] = ' ';
 
@@ -283,6 +297,7 @@ static lopt_optimizer *digest_optimizer(const digest_rule *r, int threads) {
     digest_require(lopt_options_init(&options, sizeof options), "lopt_options_init");
     options.threads = threads;
     options.weight_decay = r->large ? 0.0009765625 : 0;
+    options.weight_decay_form = r->large == 2 ? LOPT_DECAY_BY_STEP_SIZE : LOPT_DECAY_PER_STEP;
     digest_require(lopt_create(weights, &options, &opt), "lopt_create");
     lopt_weights_free(weights);
     return opt;

@@ -32,8 +32,9 @@ static void types(void) {
     VALUE(LOPT_ERROR_NONFINITE);
     VALUE(LOPT_ISA_AUTO), VALUE(LOPT_ISA_BASELINE), VALUE(LOPT_ISA_AVX2), VALUE(LOPT_ISA_AVX512);
     VALUE(LOPT_NONFINITE_SKIP_STEP), VALUE(LOPT_NONFINITE_SKIP_TENSOR), VALUE(LOPT_NONFINITE_ERROR);
+    VALUE(LOPT_DECAY_BY_STEP_SIZE), VALUE(LOPT_DECAY_PER_STEP);
     VALUE(LOPT_LOG_INFO), VALUE(LOPT_LOG_WARNING);
-    SIZE(lopt_status), SIZE(lopt_isa), SIZE(lopt_nonfinite), SIZE(lopt_log_level), SIZE(lopt_task);
+    SIZE(lopt_status), SIZE(lopt_isa), SIZE(lopt_nonfinite), SIZE(lopt_weight_decay_form), SIZE(lopt_log_level), SIZE(lopt_task);
     SIZE(lopt_allocator);
     FIELD(lopt_allocator, allocate), FIELD(lopt_allocator, deallocate), FIELD(lopt_allocator, context);
     SIZE(lopt_parallel_for);
@@ -45,6 +46,7 @@ static void types(void) {
     FIELD(lopt_options, nonfinite), FIELD(lopt_options, reserved), FIELD(lopt_options, lr_scale);
     FIELD(lopt_options, weight_decay), FIELD(lopt_options, total_steps), FIELD(lopt_options, allocator);
     FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
+    FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);
     FIELD(lopt_tensor_options, weight_decay_scale), FIELD(lopt_tensor_options, frozen);
@@ -53,7 +55,8 @@ static void types(void) {
     FIELD(lopt_statistics, struct_size), FIELD(lopt_statistics, steps), FIELD(lopt_statistics, steps_skipped);
     FIELD(lopt_statistics, nonfinite), FIELD(lopt_statistics, gradient_rms), FIELD(lopt_statistics, update_rms);
     FIELD(lopt_statistics, parameter_rms), FIELD(lopt_statistics, blackbox_share);
-    FIELD(lopt_statistics, updates_limited);
+    FIELD(lopt_statistics, updates_limited), FIELD(lopt_statistics, steps_idle);
+    FIELD(lopt_statistics, nonfinite_parameters), FIELD(lopt_statistics, step_size);
     SIZE(lopt_information);
     FIELD(lopt_information, struct_size), FIELD(lopt_information, isa), FIELD(lopt_information, threads);
     FIELD(lopt_information, tensors), FIELD(lopt_information, uses_total_steps), FIELD(lopt_information, parameters);

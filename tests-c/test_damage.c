@@ -157,14 +157,17 @@ static void check_forged(const char *array, int index, const void *value, const 
 static void test_impossible_values(void) {
     static const double bad[] = {-1, -1e-300, NAN, INFINITY};
     int64_t negative = -1, least = INT64_MIN;
-    double above = 1.5;
+    double above = 1.5, beyond = 2e30;
     for (int i = 0; i < 4; i++) {
         check_forged("\"/options\"", 0, &bad[i], "lr_scale");
         check_forged("\"/options\"", 1, &bad[i], "weight_decay");
         check_forged("\"a/options\"", 0, &bad[i], "lr_scale");
         check_forged("\"b/options\"", 1, &bad[i], "weight_decay_scale");
     }
-    check_forged("\"/options\"", 1, &above, "weight_decay"); /* lopt_create allows 0 to 1 */
+    check_forged("\"/options\"", 1, &beyond, "weight_decay");
+    check_forged("\"/options\"", 2, &above, "weight_decay_form");
+    check_forged("\"a/options\"", 2, &above, "frozen");
+    check_forged("\"a/options\"", 3, &bad[2], "step size");
     for (int index = 0; index < 3; index++) {
         check_forged("\"a/step\"", index, &negative, "step");
         check_forged("\"b/step\"", index, &least, "step");

@@ -45,11 +45,14 @@ static void test_ranges(void) {
     lopt_options good = problem_options(), o;
     static const int32_t bad_threads[] = {-1, 257, INT32_MAX, INT32_MIN}, good_threads[] = {0, 1, 2, 255, 256};
     static const double no_scales[] = {-1, -1e-300, NAN, INFINITY, 1.000001e30};
-    static const double no_decays[] = {-1, -1e-300, NAN, INFINITY, 1.0000001};
     for (int i = 0; i < 4; i++) o = good, o.threads = bad_threads[i], CREATE_REFUSED(&o, "threads", "256");
     for (int i = 0; i < 5; i++) o = good, o.threads = good_threads[i], CREATE_WORKS(&o, "threads");
     for (int i = 0; i < 5; i++) o = good, o.lr_scale = no_scales[i], CREATE_REFUSED(&o, "lr_scale", "finite");
-    for (int i = 0; i < 5; i++) o = good, o.weight_decay = no_decays[i], CREATE_REFUSED(&o, "weight_decay", "0 to 1");
+    for (int i = 0; i < 5; i++) o = good, o.weight_decay = no_scales[i], CREATE_REFUSED(&o, "weight_decay", "0 to 1e30");
+    for (int32_t form = -1; form <= 2; form += 3) {
+        o = good, o.weight_decay_form = form, CREATE_REFUSED(&o, "weight_decay_form", "lopt_weight_decay_form");
+    }
+    o = good, o.weight_decay_form = LOPT_DECAY_PER_STEP, CREATE_WORKS(&o, "weight_decay_form");
     o = good, o.lr_scale = 0, CREATE_WORKS(&o, "lr_scale 0");
     o = good, o.lr_scale = 1e30, CREATE_WORKS(&o, "lr_scale 1e30");
     o = good, o.weight_decay = 1, CREATE_WORKS(&o, "weight_decay 1");
@@ -218,6 +221,8 @@ static void test_defaults(void) {
     CHECK_INT(options.max_isa, LOPT_ISA_AUTO);
     CHECK_INT(options.nonfinite, LOPT_NONFINITE_SKIP_STEP);
     CHECK_INT(options.reserved, 0);
+    CHECK_INT(options.weight_decay_form, LOPT_DECAY_BY_STEP_SIZE);
+    CHECK_INT(options.reserved2, 0);
     CHECK_NEAR(options.lr_scale, 1, 0);
     CHECK_NEAR(options.weight_decay, 0, 0);
     CHECK_INT(options.total_steps, 0);

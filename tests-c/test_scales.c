@@ -1,4 +1,4 @@
-/* Learning-rate scales, weight decay and the numbers of lopt_stats and lopt_info mean what the header says. */
+/* Learning-rate scales and the numbers of lopt_stats and lopt_info mean what the header says. */
 #include "problem.h"
 
 #include <float.h>
@@ -105,48 +105,6 @@ static void test_proportion(void) {
     problem_free(&p), problem_free(&q), problem_free(&start);
 }
 
-/* Every step also subtracts lr_scale * weight_decay * parameter, times the two scales of the tensor. */
-static void test_weight_decay(void) {
-    static const struct { double lr, decay, tensor_lr, tensor_decay; } cases[] = {
-        {1, 0.01, 1, 1}, {1, 1, 1, 1}, {0.5, 0.1, 1, 1}, {1, 0.1, 0.5, 1}, {1, 0.1, 1, 2}, {0.5, 0.1, 3, 0.25},
-    };
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        problem p, q, start;
-        lopt_optimizer *opt = make(cases[c].lr, cases[c].decay, &p), *plain = make(cases[c].lr, 0, &q);
-        problem_small(&start);
-        for (int i = 0; i < p.count; i++) {
-            set_tensor(opt, i, cases[c].tensor_lr, cases[c].tensor_decay);
-            set_tensor(plain, i, cases[c].tensor_lr, cases[c].tensor_decay);
-        }
-        problem_train(&p, opt, 0, 1), problem_train(&q, plain, 0, 1);
-        double factor = cases[c].lr * cases[c].decay * cases[c].tensor_lr * cases[c].tensor_decay;
-        for (int i = 0; i < p.count; i++) {
-            double worst = 0;
-            for (int64_t j = 0; j < p.tensors[i].elements; j++) {
-                double decayed = (double)q.tensors[i].parameter[j] - p.tensors[i].parameter[j];
-                worst = fmax(worst, fabs(decayed - factor * start.tensors[i].parameter[j]));
-            }
-            check_context("case %zu, tensor %s", c, p.tensors[i].name);
-            CHECK_NEAR(worst, 0, 2e-7);
-            /* What the network does is not decay: it is not counted. */
-            CHECK_NEAR(statistics_of(opt, i).update_rms, statistics_of(plain, i).update_rms, 1e-12);
-        }
-        check_context("");
-        lopt_destroy(opt), lopt_destroy(plain);
-        problem_free(&p), problem_free(&q), problem_free(&start);
-    }
-}
-
-static void test_no_decay_of_a_tensor(void) {
-    problem p, q;
-    lopt_optimizer *opt = make(1, 0.3, &p), *plain = make(1, 0, &q);
-    for (int i = 0; i < p.count; i++) set_tensor(opt, i, 1, 0);
-    problem_train(&p, opt, 0, 4), problem_train(&q, plain, 0, 4);
-    check_same(&p, &q, "weight_decay_scale 0");
-    lopt_destroy(opt), lopt_destroy(plain);
-    problem_free(&p), problem_free(&q);
-}
-
 static double rms(const float *values, int64_t count) {
     double sum = 0;
     for (int64_t j = 0; j < count; j++) sum += (double)values[j] * values[j];
@@ -242,8 +200,6 @@ int main(void) {
         check_zero_scale(1, 0.5);
         test_products();
         test_proportion();
-        test_weight_decay();
-        test_no_decay_of_a_tensor();
         test_statistics();
     }
     weights_name = "star";

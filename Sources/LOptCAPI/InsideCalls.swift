@@ -7,7 +7,7 @@ private func deliver<T>(
     _ value: T, to out: UnsafeMutablePointer<T>, size: Int, first: Int, _ name: StaticString
 ) throws(LOptError) {
     let known = MemoryLayout<T>.size
-    guard (size >= known || size == first) && size <= 4096 else {
+    guard isSize(size, from: first) && size <= 4096 else {
         throw LOptError(
             .invalidArgument, "\(name)->struct_size is \(size); set it to sizeof of the struct (\(known)) before the call")
     }
@@ -26,7 +26,9 @@ public func lopt_stats(
         let value = lopt_statistics(
             struct_size: size, steps: s.steps, steps_skipped: s.stepsSkipped, nonfinite: s.nonfinite,
             gradient_rms: s.gradientRMS, update_rms: s.updateRMS, parameter_rms: s.parameterRMS,
-            blackbox_share: s.blackboxShare, updates_limited: s.updatesLimited)
+            blackbox_share: s.blackboxShare, updates_limited: s.updatesLimited,
+            steps_idle: s.stepsIdle, nonfinite_parameters: s.nonfiniteParameters,
+            step_size: s.stepSize)
         try deliver(value, to: statistics, size: size, first: firstStatistics, "statistics")
         return LOPT_OK
     }

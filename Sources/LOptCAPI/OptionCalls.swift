@@ -2,10 +2,13 @@ import CLOpt
 import CLOptShims
 import LOptCore
 
-/// Bytes of the structs that have grown since the first header, as programs built with that one have them. Nothing between
-/// that and today's is the size of any.
-private let firstOptions = MemoryLayout<lopt_options>.size - MemoryLayout<Double>.size
-let firstStatistics = MemoryLayout<lopt_statistics>.size - MemoryLayout<Int64>.size
+/// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
+/// of bytes.
+private let firstOptions = MemoryLayout<lopt_options>.size - 16
+let firstStatistics = MemoryLayout<lopt_statistics>.size - 32
+
+/// Whether a struct of this size is one that some header had or will have.
+func isSize(_ size: Int, from first: Int) -> Bool { size >= first && size % 8 == 0 }
 
 /// The defaults, as lopt_options_init gives them.
 private var defaults: lopt_options {
@@ -21,8 +24,8 @@ private func copy<T>(
     _ source: UnsafePointer<T>, size: Int, into result: inout T, first: Int, _ name: StaticString
 ) throws(LOptError) {
     let known = MemoryLayout<T>.size
-    guard size >= known || size == first else {
-        throw LOptError(.invalidArgument, "\(name).struct_size is \(size), less than \(known); was it initialised?")
+    guard isSize(size, from: first) else {
+        throw LOptError(.invalidArgument, "\(name).struct_size is \(size), not \(known); was it initialised?")
     }
     let bytes = UnsafeRawPointer(source).assumingMemoryBound(to: UInt8.self)
     guard size <= 4096 else {
@@ -57,10 +60,19 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     guard let policy = NonfinitePolicy(rawValue: given.nonfinite) else {
         throw LOptError(.invalidArgument, "nonfinite is \(given.nonfinite); allowed are 0 to 2, see lopt_nonfinite")
     }
-    guard given.reserved == 0 else { throw LOptError(.invalidArgument, "reserved is \(given.reserved); it must be 0") }
+    guard given.reserved == 0, given.reserved2 == 0 else {
+        throw LOptError(
+            .invalidArgument, "reserved is \(given.reserved), reserved2 is \(given.reserved2); they must be 0")
+    }
     options.nonfinite = policy
     options.learningRateScale = given.lr_scale
     options.weightDecay = given.weight_decay
+    guard let form = WeightDecayForm(rawValue: given.weight_decay_form) else {
+        throw LOptError(
+            .invalidArgument,
+            "weight_decay_form is \(given.weight_decay_form); allowed are 0 and 1, see lopt_weight_decay_form")
+    }
+    options.weightDecayForm = form
     options.totalSteps = given.total_steps
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
@@ -95,7 +107,7 @@ public func lopt_tensor_options_init(_ options: UnsafeMutablePointer<lopt_tensor
 /// Writes no more than the `size` bytes that the program has; what is beyond ours is zeroed.
 private func initialize<T>(_ out: UnsafeMutablePointer<T>, to value: T, size: Int, first: Int) throws(LOptError) {
     let known = MemoryLayout<T>.size
-    guard (size >= known || size == first) && size <= 4096 else {
+    guard isSize(size, from: first) && size <= 4096 else {
         throw LOptError(.invalidArgument, "struct_size is \(size); pass sizeof of the struct, \(known) or more")
     }
     lopt_system_zero(out, size)

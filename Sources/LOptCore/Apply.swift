@@ -4,14 +4,20 @@ import CLOptShims
 struct StepScales {
     /// Of the whole step. With 0 nothing is written: denormal parameters would else be flushed.
     let learningRate: Double
-    /// The part of the parameter that is taken off, beside what the rule takes.
-    let decay: Double
+    /// As in AdamW: what is taken off the parameter is this times the tensor's step size, or this alone.
+    let weightDecay: Double
+    let decayForm: WeightDecayForm
     /// Of u and w alone.
     let limit: UpdateLimit
     /// What the network may know of the tensor's step.
     let step: StepFeatures
     /// How many tensors the optimizer has.
     let tensors: Int
+
+    /// The part of the parameter that the caller's decay takes off, beside what the rule takes. A parameter does not change
+    /// its sign by decay.
+    var decayPerStep: Double { decayForm == .perStep ? min(learningRate * weightDecay, 1) : 0 }
+    var decayByStepSize: Double { decayForm == .byStepSize ? learningRate * weightDecay : 0 }
 
     /// Of u and w.
     var update: Double { learningRate * limit.factor }
@@ -56,13 +62,14 @@ extension Rule {
     /// What sweep C, or sweep D if it is alone, does; the means of the heads are not known yet.
     func firstApply(_ t: Tensor, _ sums: TensorSums, _ scales: StepScales) -> lopt_apply {
         var apply = lopt_apply()
+        apply.caller_keep = 1
         switch plan.passes {
         case .meansThenSimple, .meansThenNetwork:
             apply.sum_heads = 1
             apply.nominal_head_only = plan.nominalHeadOnly ? 1 : 0
             return apply
         case .simple, .network:
-            setNominal(&apply, t, sums, scales, mean: 0)
+            setNominal(&apply, t, sums, scales)
             apply.nominal = apply.direction
         case .networkThenNominal:
             apply.sum_heads = 1
@@ -72,18 +79,20 @@ extension Rule {
         }
         setBlackbox(&apply, sums, scales)
         setDecay(&apply, scales, mean: 0)
+        if plan.passes == .simple { foldCallerKeep(&apply) }
         apply.write = scales.writes
         return apply
     }
 
-    /// What the pass after sweep C does, given the means of the heads.
+    /// What the pass after sweep C does, given the means of the heads; that of the nominal one is in the tensor's step size.
     func secondApply(
-        _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, magnitude: Double, nominal: Double, regularization: Double
+        _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, magnitude: Double, regularization: Double
     ) -> lopt_apply {
         var apply = lopt_apply()
         apply.write = scales.writes
         apply.decay_keep = 1
-        setNominal(&apply, t, sums, scales, mean: nominal)
+        apply.caller_keep = 1
+        setNominal(&apply, t, sums, scales)
         apply.nominal = apply.direction
         if plan.passes != .networkThenNominal {
             setBlackbox(&apply, sums, scales)
@@ -91,7 +100,22 @@ extension Rule {
             apply.blackbox_magnitude = Float(magnitude)
             setDecay(&apply, scales, mean: regularization)
         }
+        if plan.passes != .meansThenNetwork { foldCallerKeep(&apply) }
         return apply
+    }
+
+    /// What sweep D does to a tensor without a gradient: the caller's decay, by the step size of its last step.
+    func idleApply(_ t: Tensor, _ scales: StepScales) -> lopt_apply {
+        var apply = lopt_apply()
+        apply.write = scales.writes
+        apply.decay_keep = Float(max(1 - scales.decayPerStep - scales.decayByStepSize * t.stepSize, 0))
+        return apply
+    }
+
+    /// For sweep D, which has one factor.
+    private func foldCallerKeep(_ apply: inout lopt_apply) {
+        apply.decay_keep *= apply.caller_keep
+        apply.caller_keep = 1
     }
 
     private func setBlackbox(_ apply: inout lopt_apply, _ sums: TensorSums, _ scales: StepScales) {
@@ -101,33 +125,45 @@ extension Rule {
         apply.blackbox_scale = Float(scales.update * architecture.stepMult * selfNormalizer)
     }
 
-    /// w = stepsize exp(n exp_mult) G; n is the head, its mean, a function of the step or 1, plus what the extensions tensor_scale and
-    /// tensor_schedule add.
-    private func setNominal(
-        _ apply: inout lopt_apply, _ t: Tensor, _ sums: TensorSums, _ scales: StepScales, mean: Double
-    ) {
-        guard plan.hasNominal else { return }
-        let a = architecture
-        let offset = a.tensorScale ? tensorScale(t, sums, tensors: scales.tensors) : 0
-        apply.direction = 1
-        var scale = scales.update * a.nominalStepsize
+    /// w = step_size G. The caller's decay goes with the step size: caller_keep = 1 - step_size weight_decay.
+    private func setNominal(_ apply: inout lopt_apply, _ t: Tensor, _ sums: TensorSums, _ scales: StepScales) {
+        if plan.hasNominal { apply.direction = 1 }
         if plan.nominalPerElement {
+            let limits = logStepLimits
             apply.nominal_per_element = 1
-            apply.nominal_offset = Float(offset)
-        } else {
-            var n = a.nominalController ? mean : 1
-            if plan.nominalConstant {
-                n = a.constantOutput(Architecture.nominalOutput, theta, scales.step)
-            }
-            scale *= ScalarMath.exp(min(max((n + offset) * a.expMult[1], -87.3), 88.3))
+            apply.nominal_offset = Float(logStepShift(t, sums, tensors: scales.tensors))
+            apply.nominal_least = Float(limits.least)
+            apply.nominal_most = Float(limits.most)
+            apply.nominal_scale = Float(scales.update * architecture.nominalStepsize)
+            apply.caller_decay = Float(scales.decayByStepSize * architecture.nominalStepsize)
+            return
         }
-        apply.nominal_scale = Float(scale)
+        apply.nominal_scale = Float(scales.update * t.stepSize)
+        apply.caller_keep = Float(max(1 - scales.decayByStepSize * t.stepSize, 0))
     }
 
-    /// keep = 1 - weight_decay exp(r exp_mult) - the caller's decay.
+    /// nominal_stepsize exp(n exp_mult), the caller's scales not included: n is the mean of the head, a function of the step or 1,
+    /// plus what the extensions add. Where each element has a head of its own, that of a head of 0; without a nominal term, the
+    /// blackbox term's multiplier.
+    func stepSize(_ t: Tensor, _ sums: TensorSums, _ scales: StepScales, mean: Double) -> Double {
+        let a = architecture
+        guard plan.hasNominal else { return abs(a.stepMult) }
+        var n = a.nominalController ? mean : 1
+        if plan.nominalConstant { n = a.constantOutput(Architecture.nominalOutput, theta, scales.step) }
+        let limits = logStepLimits
+        n = min(max(n + logStepShift(t, sums, tensors: scales.tensors), limits.least), limits.most)
+        return a.nominalStepsize * ScalarMath.exp(min(max(n * a.expMult[1], -87.3), 88.3))
+    }
+
+    /// Where the nominal log-step is clamped; the authors' rule knows no limits.
+    private var logStepLimits: (least: Double, most: Double) {
+        architecture.tensorScale ? architecture.statisticRange(architecture.statistics, theta) : (-.infinity, .infinity)
+    }
+
+    /// keep = 1 - weight_decay exp(r exp_mult) - the caller's decay, if that does not go with the step size.
     private func setDecay(_ apply: inout lopt_apply, _ scales: StepScales, mean: Double) {
         let a = architecture
-        var keep = 1 - scales.decay
+        var keep = 1 - scales.decayPerStep
         if plan.decayPerElement {
             apply.decay_per_element = 1
             apply.decay_scale = Float(scales.learningRate * a.weightDecay)
@@ -137,44 +173,4 @@ extension Rule {
         }
         apply.decay_keep = Float(keep)
     }
-
-    /// sum_i u_i phi_i of the extension tensor_scale, w_0 psi + tau sum_i w_i (phi, psi, 1)_i of tensor_schedule and
-    /// (c_0 + tau c_1) (log(tensors) / 2 - 1) of tensor_count: how large the parameters are, how persistent the gradient is, how it
-    /// compares with its noise and its history, how many tensors there are.
-    private func tensorScale(_ t: Tensor, _ sums: TensorSums, tensors: Int) -> Double {
-        let momenta = architecture.momenta
-        let u = theta + architecture.tensorScaleOffset, w = theta + architecture.tensorScheduleOffset
-        let tau = architecture.tensorSchedule || architecture.tensorCount ? Architecture.scheduleTime(t.steps) : 0
-        var n = 0.0
-        func add(_ i: Int, _ phi: Double) {
-            n += (Double(u[i]) + (architecture.tensorSchedule ? tau * Double(w[1 + i]) : 0)) * phi
-        }
-        // Sums of f32 squares may overflow; a logarithm of infinity would reach every parameter.
-        func rms(_ meanSquare: Double) -> Double { min(meanSquare, 1e60).squareRoot() }
-        add(0, ScalarMath.log(rms(sums.mean(Int(LOPT_SUM_P2))) + 1e-3) + 2)
-        let gradient = rms(sums.mean(Int(LOPT_SUM_G2)))
-        for k in 0..<momenta {
-            let persistence = rms(sums.mean(k, Int(LOPT_SUM_M2))) / (gradient + 1e-12)
-            add(1 + k, ScalarMath.log(persistence + 1e-3) + 1.5)
-            let signalToNoise = rms(sums.mean(k, Int(LOPT_SUM_M_RSQRT_V2)))
-            add(1 + momenta + k, ScalarMath.log(signalToNoise + 1e-3) + 1)
-        }
-        add(1 + 2 * momenta, ScalarMath.log(sums.count) / 5 - 1)
-        if t.rank < 2 { add(2 + 2 * momenta, 1) }
-        if architecture.tensorCount {
-            let c = theta + architecture.tensorCountOffset
-            n += (Double(c[0]) + tau * Double(c[1])) * (ScalarMath.log(Double(tensors)) / 2 - 1)
-        }
-        guard architecture.tensorSchedule else { return n }
-        let history = rms(sums.mean(Int(LOPT_SUM_V2))).squareRoot()
-        let psi = ScalarMath.log(gradient / (history + 1e-12) + 1e-3)
-        let own = w + 1 + architecture.tensorScales
-        return n + Double(w[0]) * psi + tau * (Double(own[0]) * psi + Double(own[1]))
-    }
-}
-
-extension Architecture {
-    /// tau = log(1 + min(t, 30,000) / 30) / 5 of the extension tensor_schedule: 0 at first, 0.7 at 1,000 steps. It ends where no
-    /// meta-training has been: a step size that goes on as a power of t would end in one that is nothing or far too much.
-    public static func scheduleTime(_ step: Int64) -> Double { ScalarMath.log(1 + min(Double(step), lastScheduledStep) / 30) / 5 }
 }

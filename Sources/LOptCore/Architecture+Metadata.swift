@@ -13,6 +13,11 @@ struct ConstructorValue {
     let lengths: ClosedRange<Int>
     var values: SIMD8<Double>
     var count: Int
+
+    /// Joined after the first checkpoints were written: left out of the digest while it has its default, 0.
+    var isLeftOutOfDigest: Bool {
+        UnsafeRawBufferPointer(key).hasBytes(of: "skip_idle_tensors") && values[0] == 0
+    }
 }
 
 /// The numbers from `least` to `most`.
@@ -40,7 +45,7 @@ struct Bounds {
 extension Architecture {
     /// Calls `body` with each constructor value that this kind has, and takes over what it leaves there. The order is
     /// part of the digest. The extensions tensor_scale and tensor_schedule are declared by their tensors and not
-    /// among them.
+    /// among them, nor are tensor_count and tensor_ranges.
     mutating func forEachValue(_ body: (inout ConstructorValue) throws(LOptError) -> Void) throws(LOptError) {
         try Architecture.integer("hidden_size", &hiddenSize, Architecture.maximumHiddenSize, body)
         try Architecture.integer("hidden_layers", &hiddenLayers, Architecture.maximumHiddenLayers, body)
@@ -58,6 +63,7 @@ extension Architecture {
         try Architecture.flag("normalize_blackbox", &normalizeBlackbox, body)
         try Architecture.flag("selfnormalize_blackbox", &selfnormalizeBlackbox, body)
         try Architecture.number("nominal_epsilon", &nominalEpsilon, .epsilon, body)
+        try Architecture.flag("skip_idle_tensors", &skipIdleTensors, body)
     }
 
     /// The rule pairs momenta and factored accumulators, so their lists must be equally long.

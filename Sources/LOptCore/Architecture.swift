@@ -67,6 +67,12 @@ public struct Architecture: Equatable, Sendable {
     public var tensorSchedule = false
     /// With `tensorScale`, the log-step also sees how many tensors the optimizer has: n += (c_0 + tau c_1) (log(count) / 2 - 1).
     public var tensorCount = false
+    /// With `tensorScale`, the range in which each statistic and the log-step itself are clamped comes with the weights; else it is
+    /// the default of `statisticRange`.
+    public var tensorRanges = false
+    /// A tensor whose gradient is 0 everywhere rests in that step: nothing of it changes, its step counter included, but for the
+    /// caller's weight decay.
+    public var skipIdleTensors = false
     /// In place of the 1e-6 of rsqrt(v + 1e-6), in the nominal direction alone.
     public var nominalEpsilon = 1e-6
 
@@ -86,6 +92,8 @@ extension Architecture {
     public var tensorSchedules: Int { tensorSchedule ? 3 + tensorScales : 0 }
     /// Weights of the extension `tensorCount`.
     public var tensorCounts: Int { tensorCount ? 2 : 0 }
+    /// Numbers of the extension `tensorRanges`: the least, then the most of every statistic and of the log-step.
+    public var tensorRangeValues: Int { tensorRanges ? 2 * (statistics + 1) : 0 }
     public var layers: Int { hiddenLayers + 1 }
 
     /// Rows of w_l.
@@ -94,7 +102,7 @@ extension Architecture {
     public func fanOut(_ layer: Int) -> Int { layer == hiddenLayers ? outputs : hiddenSize }
 
     /// Where each meta-parameter lies in one flat buffer: momentum, rms and adafactor decay offsets, then w and b of each
-    /// layer, then the tensor scales, the tensor schedule and the tensor count.
+    /// layer, then the tensor scales, the tensor schedule, the tensor count and the tensor ranges.
     public var momentumDecaysOffset: Int { 0 }
     public var rmsDecayOffset: Int { momenta }
     public var adafactorDecaysOffset: Int { momenta + 1 }
@@ -107,8 +115,9 @@ extension Architecture {
     public var tensorScaleOffset: Int { weightOffset(layers) }
     public var tensorScheduleOffset: Int { tensorScaleOffset + tensorScales }
     public var tensorCountOffset: Int { tensorScheduleOffset + tensorSchedules }
+    public var tensorRangesOffset: Int { tensorCountOffset + tensorCounts }
     /// The number of meta-parameters.
-    public var metaParameters: Int { tensorCountOffset + tensorCounts }
+    public var metaParameters: Int { tensorRangesOffset + tensorRangeValues }
 
     /// 1 - beta = (1 - beta0) * exp(10 theta), in this form because 1 - (1 - x) would cancel.
     ///

@@ -4,8 +4,9 @@ import CLOptShims
 ///
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
-/// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [3]: scales of learning
-/// rate and weight decay, frozen; and `/options`, f64 [2]: learning-rate scale and weight decay of the optimizer.
+/// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [4]: scales of learning
+/// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3]: learning-rate scale, weight decay and
+/// its form of the optimizer. Version 0.1.0 wrote no step size and no form: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` (the digest of the data).
 extension Optimizer {
     private static let format: StaticString = "lopt-checkpoint"
@@ -52,7 +53,7 @@ extension Optimizer {
         try writer.metadata("format_version", "1")
         try writer.metadata("weights", Message(hexadecimal: digest))
         try writer.metadata("checksum", Message(hexadecimal: checksum))
-        try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(2))
+        try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(3))
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -61,17 +62,18 @@ extension Optimizer {
                 try writer.tensor(t.nameBytes, suffix: section.suffix, .f32, section.shape)
             }
             try writer.tensor(t.nameBytes, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
-            try writer.tensor(t.nameBytes, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(3))
+            try writer.tensor(t.nameBytes, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(4))
         }
     }
 
     /// All data in the order of `describe`.
     private func give<T: PieceTaker & ~Copyable>(_ contents: CheckpointContents, to taker: inout T) throws(LOptError) {
-        let numbers = try Allocation<Double>(3, options.allocator)
+        let numbers = try Allocation<Double>(4, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
         numbers.pointer[0] = learningRateScale
         numbers.pointer[1] = weightDecay
-        try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<16]))
+        numbers.pointer[2] = Double(weightDecayForm.rawValue)
+        try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<24]))
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -86,6 +88,7 @@ extension Optimizer {
             numbers.pointer[0] = t.options.learningRateScale
             numbers.pointer[1] = t.options.weightDecayScale
             numbers.pointer[2] = t.options.isFrozen ? 1 : 0
+            numbers.pointer[3] = t.stepSize
             try taker.take(numbers.bytes)
         }
     }

@@ -54,7 +54,7 @@ extension SafeTensorsWriter: PieceTaker {
 extension Tensor {
     /// I64: steps, steps skipped, elements that were not finite.
     static let stepSuffix: StaticString = "/step"
-    /// F64: learning-rate scale, weight decay scale, frozen.
+    /// F64: learning-rate scale, weight decay scale, frozen, step size.
     static let optionsSuffix: StaticString = "/options"
 
     /// Shape and names are those of update-rule terms: row lacks the axis of the largest extent, column that of the second

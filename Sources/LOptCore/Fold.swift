@@ -25,6 +25,8 @@ struct TensorSums {
         sums[Int(LOPT_SUM_MOMENTA) + k * Int(LOPT_SUMS_PER_MOMENTUM) + slot] / count
     }
     func sum(_ slot: Int) -> Double { sums[slot] }
+    /// The mean of p^2 over the elements that have had a gradient and are finite; 0 if there is none.
+    var liveParameter: Double { sums[Int(LOPT_SUM_LIVE_P2)] / max(sums[Int(LOPT_SUM_LIVE)], 1) }
 }
 
 extension Rule {

@@ -19,6 +19,14 @@ public enum InstructionSet: Int32, Sendable, Comparable {
     public static var available: InstructionSet { InstructionSet(rawValue: lopt_system_isa()) ?? .baseline }
 }
 
+/// What a caller's weight decay wd takes off a parameter in a step; the raw values are those of `lopt_weight_decay_form`.
+public enum WeightDecayForm: Int32, Sendable {
+    /// wd times the tensor's step size times the learning-rate scales, as in AdamW.
+    case byStepSize = 0
+    /// wd times the learning-rate scales, whatever the step.
+    case perStep = 1
+}
+
 public struct OptimizerOptions {
     /// 0: one per processor this process may use.
     public var threads = 0
@@ -26,6 +34,7 @@ public struct OptimizerOptions {
     public var nonfinite = NonfinitePolicy.skipStep
     public var learningRateScale = 1.0
     public var weightDecay = 0.0
+    public var weightDecayForm = WeightDecayForm.byStepSize
     /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
     public var maxUpdateRatio = 0.0
     /// For weights that know their horizon; there are none yet.
@@ -54,9 +63,12 @@ public struct Optimizer: ~Copyable {
     public let options: OptimizerOptions
     /// Of the weights; a checkpoint of others is refused.
     public private(set) var digest: UInt64
+    /// Of the weights without the safeguards that joined after version 0.1.0; checkpoints of that time have it.
+    private(set) var digestWithoutSafeguards: UInt64
     public let isa: InstructionSet
     public internal(set) var learningRateScale: Double
     public internal(set) var weightDecay: Double
+    public internal(set) var weightDecayForm: WeightDecayForm
     private(set) var rule: Rule
     let kernels: lopt_kernels
     var pool: ThreadPool
@@ -110,8 +122,10 @@ public struct Optimizer: ~Copyable {
         self.capacity = capacity
         scratchStride = stride
         digest = weights.digest
+        digestWithoutSafeguards = weights.digestWithoutSafeguards
         learningRateScale = options.learningRateScale
         weightDecay = options.weightDecay
+        weightDecayForm = options.weightDecayForm
     }
 
     deinit {
@@ -134,6 +148,7 @@ public struct Optimizer: ~Copyable {
         rule.free(options.allocator)
         rule = other
         digest = weights.digest
+        digestWithoutSafeguards = weights.digestWithoutSafeguards
     }
 
     private static func validate(_ options: OptimizerOptions) throws(LOptError) {
@@ -141,9 +156,7 @@ public struct Optimizer: ~Copyable {
             throw LOptError(.invalidArgument, "threads is \(options.threads); allowed are 0 (all processors) to 256")
         }
         try checkScale(options.learningRateScale, "lr_scale")
-        guard options.weightDecay >= 0 && options.weightDecay <= 1 else {
-            throw LOptError(.invalidArgument, "weight_decay is \(options.weightDecay); allowed are 0 to 1")
-        }
+        try checkScale(options.weightDecay, "weight_decay")
         try checkScale(options.maxUpdateRatio, "max_update_ratio")
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")

@@ -74,7 +74,8 @@ extension ReferenceOptimizer {
         let v = state.secondMoment
         let inverseRoot = v.map { rsqrt($0 + 1e-6) }
         let factored = factoredFeatures(gradient: g, state: state)
-        var features = [g, p] + m + [v]
+        // A parameter that is not finite would reach the others through the means of the heads.
+        var features = [g, p.map { $0.isFinite ? $0 : 0 }] + m + [v]
         features += m.map { product($0, inverseRoot) }
         features += [inverseRoot]
         features += factored
@@ -164,8 +165,8 @@ extension ReferenceOptimizer {
 // MARK: - Step
 
 extension ReferenceOptimizer {
-    /// One step: p <- p (1 - s weight_decay exp(r exp_mult2) - s wd) - s (u + w), which for s = 1 and wd = 0 is the
-    /// authors' rule, p <- z p - u - w.
+    /// One step: p <- (p (1 - s weight_decay exp(r exp_mult2)) - s u) (1 - s wd step_size) - s w, which for s = 1 and wd = 0 is
+    /// the authors' rule, p <- z p - u - w. step_size is nominal_stepsize exp(n exp_mult1), or without a nominal term |step_mult|.
     ///
     /// - Parameters:
     ///   - p: the parameters, n values in row-major order.
@@ -173,31 +174,44 @@ extension ReferenceOptimizer {
     ///   - state: made by `makeState` for the tensor's shape.
     ///   - s: a caller's learning-rate scale.
     ///   - wd: a caller's decoupled weight decay.
+    ///   - form: `.perStep`: 1 - s weight_decay exp(r exp_mult2) - s wd, whatever the step size.
     ///   - maxUpdateRatio: the guard of `UpdateLimit`; 0: none.
     ///   - tensors: how many the optimizer has, for the extension `tensorCount`.
     @_specialize(where Scalar == Float)
     @_specialize(where Scalar == Double)
     public func step(
         parameters p: inout [Scalar], gradient g: [Scalar], state: inout ReferenceState<Scalar>,
-        learningRateScale s: Scalar = 1, weightDecay wd: Scalar = 0, maxUpdateRatio: Double = 0, tensors: Int = 1
+        learningRateScale s: Scalar = 1, weightDecay wd: Scalar = 0, weightDecayForm form: WeightDecayForm = .byStepSize,
+        maxUpdateRatio: Double = 0, tensors: Int = 1
     ) {
         precondition(p.count == state.count && g.count == state.count, "the tensor does not have the state's shape")
+        let perStep = form == .perStep ? min(s * wd, 1) : 0, byStepSize = form == .byStepSize ? s * wd : 0
+        if architecture.skipIdleTensors, state.count > 0, g.allSatisfy({ abs($0) < Scalar(Float.leastNormalMagnitude) }) {
+            let keep = max(1 - perStep - byStepSize * state.stepSize, 0)
+            for i in p.indices { p[i] *= keep }
+            return
+        }
         accumulate(gradient: g, into: &state)
         let features = features(parameters: p, gradient: g, state: state)
         let outputs = outputs(features: features, t: state.t, count: state.count)
         let u = blackbox(outputs, gradient: g, state: state)
-        let w = nominal(outputs, parameters: p, gradient: g, state: state, tensors: tensors)
+        let stepSizes = stepSizes(outputs, parameters: p, gradient: g, state: &state, tensors: tensors)
+        let w = hasNominal ? product(stepSizes, nominalDirection(gradient: g, state: state)) : p.map { _ in 0 }
         let decay = decay(outputs)
         var limit = Scalar(1)
         if maxUpdateRatio > 0, state.count > 0 {
             let update = p.indices.map { s * (u[$0] + w[$0]) }
             limit = Scalar(
-                UpdateLimit(ratio: maxUpdateRatio, update: meanSquare(update), parameter: meanSquare(p)).factor)
+                UpdateLimit(
+                    ratio: maxUpdateRatio, update: meanSquare(update),
+                    parameter: meanSquare(p.map { $0.isFinite ? $0 : 0 })
+                ).factor)
         }
         state.t += 1
         guard limit > 0 else { return }
         for i in p.indices {
-            p[i] = p[i] * (1 - s * decay[i] - s * wd) - s * limit * (u[i] + w[i])
+            let keep = max(1 - byStepSize * stepSizes[i], 0)
+            p[i] = (p[i] * (1 - s * decay[i] - perStep) - s * limit * u[i]) * keep - s * limit * w[i]
         }
     }
 
@@ -213,18 +227,24 @@ extension ReferenceOptimizer {
         return u
     }
 
-    /// w = nominal_stepsize * exp(n * exp_mult1) * G, 0 for small_fc_lopt.
-    private func nominal(
-        _ outputs: [[Scalar]], parameters p: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>, tensors: Int
+    private var hasNominal: Bool { architecture.kind == .star && architecture.nominalStepsize != 0 }
+
+    /// nominal_stepsize * exp(n * exp_mult1) of every element, which multiplies G; |step_mult| without a nominal term. Keeps one for
+    /// steps without a gradient: that of all elements or, where they differ, that of a head of 0.
+    private func stepSizes(
+        _ outputs: [[Scalar]], parameters p: [Scalar], gradient g: [Scalar], state: inout ReferenceState<Scalar>, tensors: Int
     ) -> [Scalar] {
-        guard architecture.kind == .star else { return p.map { _ in 0 } }
+        guard hasNominal else {
+            state.stepSize = Scalar(abs(architecture.stepMult))
+            return p.map { _ in state.stepSize }
+        }
         var n = architecture.nominalController ? outputs[2] : p.map { _ in 1 }
         if architecture.aggregateNominalMagnitude { n = aggregated(n) }
-        let shift = tensorScaleShift(parameters: p, gradient: g, state: state, tensors: tensors)
-        let expMult = Scalar(architecture.expMult[1])
-        let stepsize = Scalar(architecture.nominalStepsize)
-        let direction = nominalDirection(gradient: g, state: state)
-        return n.indices.map { stepsize * Scalar.exp((n[$0] + shift) * expMult) * direction[$0] }
+        let common = n.allSatisfy { $0 == n[0] } ? n.first ?? 0 : 0
+        let logSteps = logSteps(n + [common], parameters: p, gradient: g, state: state, tensors: tensors)
+        var sizes = logSteps.map { Scalar(architecture.nominalStepsize) * Scalar.exp($0 * Scalar(architecture.expMult[1])) }
+        state.stepSize = sizes.removeLast()
+        return sizes
     }
 
     /// G.
@@ -241,47 +261,6 @@ extension ReferenceOptimizer {
         case .adam: return product(slowest, inverseRoot)
         case .adamAggMo: return product(meanMomentum, inverseRoot)
         }
-    }
-
-    /// sum_i u_i phi_i of the extension `tensorScale`, 0 without it: how large the parameters are, how persistent the
-    /// gradient is and how it compares with its noise, which normalised features cannot show.
-    private func tensorScaleShift(
-        parameters p: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>, tensors: Int
-    ) -> Scalar {
-        guard architecture.tensorScale, state.count > 0 else { return 0 }
-        let m = state.momentum
-        let inverseRoot = state.secondMoment.map { rsqrt($0 + 1e-6) }
-        var phi = [Scalar.log(rms(p) + 1e-3) + 2]
-        phi += m.map { Scalar.log(rms($0) / (rms(g) + 1e-12) + 1e-3) + 1.5 }
-        phi += m.map { Scalar.log(rms(product($0, inverseRoot)) + 1e-3) + 1 }
-        phi += [Scalar.log(Scalar(state.count)) / 5 - 1, state.shape.count < 2 ? 1 : 0]
-        let shift = phi.indices.reduce(0) { $0 + theta[architecture.tensorScaleOffset + $1] * phi[$1] }
-        return shift + tensorScheduleShift(phi: phi, gradient: g, state: state) + tensorCountShift(tensors, t: state.t)
-    }
-
-    /// w_0 psi + tau sum_i w_i (phi, psi, 1)_i of the extension `tensorSchedule`, 0 without it: psi compares the gradient with
-    /// its own history, whatever its size, and tau lets every coefficient change with the logarithm of the step.
-    private func tensorScheduleShift(phi: [Scalar], gradient g: [Scalar], state: ReferenceState<Scalar>) -> Scalar {
-        guard architecture.tensorSchedule else { return 0 }
-        let psi = Scalar.log(rms(g) / (rms(state.secondMoment).squareRoot() + 1e-12) + 1e-3)
-        let tau = scheduleTime(state.t)
-        let w = theta[architecture.tensorScheduleOffset...]
-        let terms = phi + [psi, 1]
-        return w[w.startIndex] * psi
-            + tau * terms.indices.reduce(0) { $0 + w[w.startIndex + 1 + $1] * terms[$1] }
-    }
-
-    /// (c_0 + tau c_1) (log(tensors) / 2 - 1) of the extension `tensorCount`, 0 without it: deep networks need smaller steps, and
-    /// nothing in one tensor tells that it is of one.
-    private func tensorCountShift(_ tensors: Int, t: Int) -> Scalar {
-        guard architecture.tensorCount else { return 0 }
-        let c = theta[architecture.tensorCountOffset...]
-        return (c[c.startIndex] + scheduleTime(t) * c[c.startIndex + 1]) * (Scalar.log(Scalar(tensors)) / 2 - 1)
-    }
-
-    /// tau.
-    private func scheduleTime(_ t: Int) -> Scalar {
-        Scalar.log(1 + min(Scalar(t), Scalar(Architecture.lastScheduledStep)) / 30) / 5
     }
 
     /// weight_decay * exp(r * exp_mult2), what the rule itself takes off a parameter of 1; 0 for small_fc_lopt.
@@ -306,8 +285,6 @@ extension ReferenceOptimizer {
     private func meanSquare(_ x: [Scalar]) -> Double {
         x.reduce(0) { $0 + Double($1) * Double($1) } / Double(x.count)
     }
-
-    private func rms(_ x: [Scalar]) -> Scalar { Scalar(meanSquare(x).squareRoot()) }
 
     /// The mean over the tensor, for every element.
     private func aggregated(_ x: [Scalar]) -> [Scalar] {

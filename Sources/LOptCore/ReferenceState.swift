@@ -73,6 +73,8 @@ public struct ReferenceState<Scalar: ReferenceScalar>: Sendable {
     public let axes: (d1: Int, d0: Int)?
     /// t: steps taken.
     public var t = 0
+    /// nominal_stepsize exp(n exp_mult1) of the last step that had a gradient; 0 before the first.
+    public var stepSize: Scalar = 0
     /// m, [K][n].
     public var momentum: [[Scalar]]
     /// v, [n].

@@ -39,9 +39,10 @@ extension Optimizer {
         guard let weights = table.metadata("weights") else {
             throw LOptError(.checkpoint, "metadata 'weights' is missing")
         }
-        let own = Message(hexadecimal: digest)
+        let own = Message(hexadecimal: digest), older = Message(hexadecimal: digestWithoutSafeguards)
         var isSame = false
         try own.withBytes { bytes throws(LOptError) in isSame = weights.hasBytes(of: bytes) }
+        try older.withBytes { bytes throws(LOptError) in isSame = isSame || weights.hasBytes(of: bytes) }
         guard isSame else {
             throw LOptError(.mismatch, "the checkpoint is of weights with digest \(weights), this optimizer has \(own)")
         }
@@ -52,14 +53,19 @@ extension Optimizer {
         _ reader: inout CheckpointReader, _ contents: CheckpointContents, changing: Bool
     ) throws(LOptError) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
-        let numbers = try Allocation<Double>(3, options.allocator)
+        let numbers = try Allocation<Double>(4, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
-        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2)
+        // Before there were two forms of weight decay there was this one.
+        numbers.pointer[2] = Double(WeightDecayForm.perStep.rawValue)
+        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...3)
         try Optimizer.checkRestored(numbers.pointer[0], "lr_scale")
-        guard numbers.pointer[1] >= 0 && numbers.pointer[1] <= 1 else {
-            throw LOptError(.checkpoint, "weight_decay is \(numbers.pointer[1]); allowed are 0 to 1")
+        try Optimizer.checkRestored(numbers.pointer[1], "weight_decay")
+        guard let form = Int32(exactly: numbers.pointer[2]).flatMap(WeightDecayForm.init(rawValue:)) else {
+            throw LOptError(.checkpoint, "weight_decay_form is \(numbers.pointer[2]); allowed are 0 and 1")
         }
-        if changing { (learningRateScale, weightDecay) = (numbers.pointer[0], numbers.pointer[1]) }
+        if changing {
+            (learningRateScale, weightDecay, weightDecayForm) = (numbers.pointer[0], numbers.pointer[1], form)
+        }
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -67,17 +73,19 @@ extension Optimizer {
                 guard let section = sections[j] else { continue }
                 try reader.take(t.nameBytes, section, changing: changing)
             }
-            try reader.take(t.nameBytes, Tensor.stepSuffix, .i64, into: counters.pointer, 3)
+            try reader.take(t.nameBytes, Tensor.stepSuffix, .i64, into: counters.pointer, 3...3)
             for j in 0..<3 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
                 throw LOptError(
                     .checkpoint, "'\(t.nameBytes)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
             }
-            try reader.take(t.nameBytes, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3)
+            numbers.pointer[3] = 0
+            try reader.take(t.nameBytes, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3...4)
             try Optimizer.checkRestored(numbers.pointer[0], "lr_scale of a tensor")
             try Optimizer.checkRestored(numbers.pointer[1], "weight_decay_scale of a tensor")
             guard numbers.pointer[2] == 0 || numbers.pointer[2] == 1 else {
                 throw LOptError(.checkpoint, "frozen is \(numbers.pointer[2]); allowed are 0 and 1")
             }
+            try Optimizer.checkRestored(numbers.pointer[3], "step size of a tensor")
             if changing {
                 tensors[i].steps = counters.pointer[0]
                 tensors[i].stepsSkipped = counters.pointer[1]
@@ -85,6 +93,7 @@ extension Optimizer {
                 tensors[i].options.learningRateScale = numbers.pointer[0]
                 tensors[i].options.weightDecayScale = numbers.pointer[1]
                 tensors[i].options.isFrozen = numbers.pointer[2] != 0
+                tensors[i].stepSize = numbers.pointer[3]
             }
         }
     }
@@ -150,10 +159,10 @@ private struct CheckpointReader: ~Copyable {
         }
     }
 
-    /// The bytes of an array that must be there with this type and shape.
+    /// The bytes of an array that must be there with this type and shape, or with `shorter`.
     private mutating func find(
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
-        _ shape: SafeTensors.Shape
+        _ shape: SafeTensors.Shape, or shorter: SafeTensors.Shape? = nil
     ) throws(LOptError) -> UnsafeRawBufferPointer {
         for i in 0..<tensor.count { name.pointer[i] = tensor[i] }
         let count = tensor.count + suffix.utf8CodeUnitCount
@@ -164,7 +173,7 @@ private struct CheckpointReader: ~Copyable {
         }
         next = index + 1
         let entry = table[index]
-        guard entry.type == type, entry.shape == shape else {
+        guard entry.type == type, entry.shape == shape || entry.shape == shorter else {
             throw LOptError(
                 .mismatch,
                 "'\(wanted)' is \(type.name) \(shape.text) here, \(entry.type.name) \(entry.shape.text) in the checkpoint")
@@ -184,12 +193,13 @@ private struct CheckpointReader: ~Copyable {
         }
     }
 
-    /// A few numbers.
+    /// A few numbers, as many of `counts` as the checkpoint has: the least or the most.
     mutating func take<T: BitwiseCopyable>(
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
-        into numbers: UnsafeMutablePointer<T>, _ count: Int
+        into numbers: UnsafeMutablePointer<T>, _ counts: ClosedRange<Int>
     ) throws(LOptError) {
-        let data = try find(tensor, suffix, type, SafeTensors.Shape(count))
+        let data = try find(
+            tensor, suffix, type, SafeTensors.Shape(counts.upperBound), or: SafeTensors.Shape(counts.lowerBound))
         if let source = data.baseAddress { lopt_system_copy(numbers, source, data.count) }
     }
 }

@@ -10,8 +10,14 @@ public struct Statistics: Sendable {
     public var gradientRMS = 0.0
     /// Of the change of the parameters, weight decay not counted.
     public var updateRMS = 0.0
-    /// Before the step.
+    /// Before the step, elements that are not finite left out of the sum.
     public var parameterRMS = 0.0
+    /// Elements of the parameters that were not finite before the step.
+    public var nonfiniteParameters: Int64 = 0
+    /// Of one tensor: what its weights chose in the last step that was not idle, the learning-rate scales included; of several 0.
+    public var stepSize = 0.0
+    /// Steps in which the gradient was 0 everywhere and the tensor rested; of several tensors their sum.
+    public var stepsIdle: Int64 = 0
     /// RMS(blackbox) / (RMS(blackbox) + RMS(nominal)); 0 before the first step.
     public var blackboxShare = 0.0
     /// Updates that `maxUpdateRatio` made smaller.
@@ -30,9 +36,14 @@ extension Optimizer {
             result.stepsSkipped = max(result.stepsSkipped, tensors[i].stepsSkipped)
             result.nonfinite += tensors[i].nonfinite
             result.updatesLimited += tensors[i].updatesLimited
+            result.stepsIdle += tensors[i].stepsIdle
             sums = sums + tensors[i].last
             elements += tensors[i].geometry.count
         }
+        if let index {
+            result.stepSize = tensors[index].stepSize * learningRateScale * tensors[index].options.learningRateScale
+        }
+        result.nonfiniteParameters = Int64(sums.nonfiniteParameters)
         guard elements > 0 else { return result }
         func rms(_ sum: Double) -> Double { (max(sum, 0) / Double(elements)).squareRoot() }
         result.gradientRMS = rms(sums.gradient)

@@ -31,7 +31,8 @@ extension Optimizer {
         for i in range { elements += tensors[i].geometry.count }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
-            learningRateScale: learningRateScale, weightDecay: weightDecay, maxUpdateRatio: options.maxUpdateRatio,
+            learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
+            maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
             stepFeatures: StepFeatures(step: tensors[range.lowerBound].steps), starts: starts,
             tensorCount: count)
@@ -61,7 +62,11 @@ extension Optimizer {
         var first = -1, bad = 0
         for i in range {
             tensors[i].isSkipped = tensors[i].options.isFrozen
-            guard !tensors[i].isSkipped, !isFinite(tensors[i]) else { continue }
+            guard !tensors[i].isSkipped else { continue }
+            let largest = largestGradient(tensors[i])
+            tensors[i].isIdle = rule.architecture.skipIdleTensors && tensors[i].geometry.count > 0
+                && largest < Optimizer.leastGradientBits
+            guard largest > Optimizer.largestGradientBits else { continue }
             if first < 0 { first = i }
             bad += 1
             tensors[i].isSkipped = true
@@ -81,12 +86,14 @@ extension Optimizer {
 
     /// Bits of 2^50, the largest magnitude a gradient may have: its square and sums of squares fit f32.
     static let largestGradientBits = Float(0x1p50).bitPattern
+    /// Below it a gradient is 0 or a denormal number, which counts as 0.
+    static let leastGradientBits = Float.leastNormalMagnitude.bitPattern
 
-    private func isFinite(_ t: Tensor) -> Bool {
-        for chunk in 0..<t.geometry.chunks where t.largest[chunk] > Int32(bitPattern: Optimizer.largestGradientBits) {
-            return false
-        }
-        return true
+    /// Bits of the largest magnitude of the gradient, as sweep A found it.
+    private func largestGradient(_ t: Tensor) -> UInt32 {
+        var largest: Int32 = 0
+        for chunk in 0..<t.geometry.chunks { largest = max(largest, t.largest[chunk]) }
+        return UInt32(bitPattern: largest)
     }
 
     private func countNonfinite(_ t: Tensor) -> Int64 {

@@ -26,13 +26,20 @@ struct Tensor {
     var steps: Int64 = 0
     var stepsSkipped: Int64 = 0
     var nonfinite: Int64 = 0
+    /// Steps in which the gradient was 0 everywhere and the tensor rested.
+    var stepsIdle: Int64 = 0
     /// Updates that the guard made smaller, see `UpdateLimit`.
     var updatesLimited: Int64 = 0
     /// Of the last step, for `lopt_stats`: sums of squares over the elements.
     var last = StepSums()
 
-    /// This step: the gradient was not finite.
+    /// Of the last step that was not idle: nominal_stepsize exp(n), without the caller's scales. 0 before the first.
+    var stepSize = 0.0
+
+    /// This step: the tensor is frozen, or its gradient was not finite.
     var isSkipped = false
+    /// This step: the gradient is 0 everywhere, and the weights have the tensor rest then.
+    var isIdle = false
     var apply = lopt_apply()
     /// This step: what the guard multiplies the update by.
     var limit = UpdateLimit.none
@@ -54,6 +61,13 @@ struct Tensor {
     /// For each k: the means of lead^2, rsqrt(lead)^2, trail^2, rsqrt(trail)^2.
     var means: UnsafeMutablePointer<Double> { sumsD + geometry.flatChunks * Int(LOPT_SUMS_C) }
 
+    /// The rank that counts for the extensions: [64, 1] is a vector.
+    var extentsAboveOne: Int {
+        var number = 0
+        for axis in 0..<rank where shape[axis] > 1 { number += 1 }
+        return number
+    }
+
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }
 }
@@ -66,6 +80,8 @@ struct StepSums {
     var nominal = 0.0
     /// Of blackbox times nominal.
     var cross = 0.0
+    /// Their number.
+    var nonfiniteParameters = 0.0
 
     /// Of the change of the parameters, decay not counted.
     var update: Double { blackbox + nominal + 2 * cross }
@@ -75,7 +91,8 @@ struct StepSums {
     static func + (a: StepSums, b: StepSums) -> StepSums {
         StepSums(
             gradient: a.gradient + b.gradient, parameter: a.parameter + b.parameter, blackbox: a.blackbox + b.blackbox,
-            nominal: a.nominal + b.nominal, cross: a.cross + b.cross)
+            nominal: a.nominal + b.nominal, cross: a.cross + b.cross,
+            nonfiniteParameters: a.nonfiniteParameters + b.nonfiniteParameters)
     }
 }
 

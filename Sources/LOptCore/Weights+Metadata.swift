@@ -24,6 +24,10 @@ extension Architecture {
         tensorScale = self.kind == .star && file.index(of: "tensor_scale") != nil
         tensorSchedule = self.kind == .star && file.index(of: "tensor_schedule") != nil
         tensorCount = self.kind == .star && file.index(of: "tensor_count") != nil
+        tensorRanges = self.kind == .star && file.index(of: "tensor_ranges") != nil
+        guard tensorScale || !tensorRanges else {
+            throw LOptError(.weights, "there is a tensor 'tensor_ranges' but no 'tensor_scale', which it needs")
+        }
         guard tensorScale || !tensorSchedule else {
             throw LOptError(.weights, "there is a tensor 'tensor_schedule' but no 'tensor_scale', which it needs")
         }
@@ -56,6 +60,9 @@ extension Architecture {
         guard tensorScale || !tensorCount else {
             throw LOptError(.invalidArgument, "tensorCount is set without tensorScale, which it needs")
         }
+        guard tensorScale || !tensorRanges else {
+            throw LOptError(.invalidArgument, "tensorRanges is set without tensorScale, which it needs")
+        }
         if kind == .smallFC {
             // What small_fc has no name for must not change what it computes.
             var plain = Architecture()
@@ -77,15 +84,38 @@ extension Architecture {
     func digest(_ theta: UnsafePointer<Float>) -> UInt64 {
         var digest = Digest()
         digest.update(kind == .star ? 0 : 1)
-        digest.update((tensorScale ? 1 : 0) + (tensorSchedule ? 2 : 0) + (tensorCount ? 4 : 0))
+        digest.update(
+            (tensorScale ? 1 : 0) + (tensorSchedule ? 2 : 0) + (tensorCount ? 4 : 0) + (tensorRanges ? 8 : 0))
         var copy = self
         // The body throws nothing, and the values have been checked.
         try? copy.forEachValue { item throws(LOptError) in
+            guard !item.isLeftOutOfDigest else { return }
             digest.update(UInt64(item.count))
             for i in 0..<item.count { digest.update(item.values[i].bitPattern) }
         }
         digest.update(UnsafeRawBufferPointer(start: theta, count: metaParameters * MemoryLayout<Float>.stride))
         return digest.value
+    }
+}
+
+extension Architecture {
+    /// What checkpoints from before the safeguards know. The ranges are the last of the meta-parameters.
+    var withoutSafeguards: Architecture {
+        var result = self
+        (result.tensorRanges, result.skipIdleTensors) = (false, false)
+        return result
+    }
+
+    /// Every range has its least number at or below its most.
+    func checkRanges(_ theta: UnsafePointer<Float>) throws(LOptError) {
+        guard tensorRanges else { return }
+        for i in 0...statistics {
+            let range = statisticRange(i, theta)
+            guard range.least <= range.most else {
+                throw LOptError(
+                    .weights, "tensor 'tensor_ranges', column \(i), is from \(range.least) to \(range.most); that is no range")
+            }
+        }
     }
 }
 

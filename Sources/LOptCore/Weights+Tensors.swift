@@ -8,12 +8,14 @@ struct WeightsTensor {
 }
 
 extension Architecture {
-    private var extensionTensors: Int { (tensorCount ? 1 : 0) + (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0) }
+    private var extensionTensors: Int {
+        (tensorCount ? 1 : 0) + (tensorRanges ? 1 : 0) + (tensorScale ? 1 : 0) + (tensorSchedule ? 1 : 0)
+    }
     /// How many a file has.
     var fileTensors: Int { 3 + 2 * layers + extensionTensors }
 
-    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_count, tensor_scale,
-    /// tensor_schedule, w0, ...
+    /// In the order of their names: adafactor_decays, b0, ..., momentum_decays, rms_decays, tensor_count, tensor_ranges,
+    /// tensor_scale, tensor_schedule, w0, ...
     /// `index` must be in 0 ..< `fileTensors`.
     func tensor(_ index: Int) -> WeightsTensor {
         switch index - layers {
@@ -29,20 +31,37 @@ extension Architecture {
                 name: "momentum_decays", shape: SafeTensors.Shape(momenta), offset: momentumDecaysOffset)
         case 2:
             return WeightsTensor(name: "rms_decays", shape: SafeTensors.Shape(1), offset: rmsDecayOffset)
-        case 3 where tensorCount:
-            return WeightsTensor(
-                name: "tensor_count", shape: SafeTensors.Shape(tensorCounts), offset: tensorCountOffset)
-        case extensionTensors + 2 where tensorSchedule:
-            return WeightsTensor(
-                name: "tensor_schedule", shape: SafeTensors.Shape(tensorSchedules), offset: tensorScheduleOffset)
-        case 3 + (tensorCount ? 1 : 0) where tensorScale:
-            return WeightsTensor(
-                name: "tensor_scale", shape: SafeTensors.Shape(tensorScales), offset: tensorScaleOffset)
+        case 3..<(3 + extensionTensors):
+            return extensionTensor(index - layers - 3)
         default:
             let layer = index - layers - 3 - extensionTensors
             return WeightsTensor(
                 name: "w\(layer)", shape: SafeTensors.Shape(fanIn(layer), fanOut(layer)), offset: weightOffset(layer))
         }
+    }
+
+    /// The `index`-th of the extensions that are on.
+    private func extensionTensor(_ index: Int) -> WeightsTensor {
+        var left = index
+        if tensorCount {
+            if left == 0 {
+                return WeightsTensor(
+                    name: "tensor_count", shape: SafeTensors.Shape(tensorCounts), offset: tensorCountOffset)
+            }
+            left -= 1
+        }
+        if tensorRanges {
+            if left == 0 {
+                return WeightsTensor(
+                    name: "tensor_ranges", shape: SafeTensors.Shape(2, statistics + 1), offset: tensorRangesOffset)
+            }
+            left -= 1
+        }
+        if left == 0 {
+            return WeightsTensor(name: "tensor_scale", shape: SafeTensors.Shape(tensorScales), offset: tensorScaleOffset)
+        }
+        return WeightsTensor(
+            name: "tensor_schedule", shape: SafeTensors.Shape(tensorSchedules), offset: tensorScheduleOffset)
     }
 
     /// The file must have the tensors of this architecture and no others.

@@ -8,6 +8,8 @@ public struct Weights: ~Copyable {
     /// Of everything that the weights compute with: architecture and meta-parameters, bit for bit. Metadata that say only
     /// where they come from do not count.
     public let digest: UInt64
+    /// The same without `tensorRanges` and `skipIdleTensors`, which change no number of ordinary training and no state.
+    let digestWithoutSafeguards: UInt64
     private let values: Allocation<Float>
     /// The table of the file that they come from, for its metadata.
     let file: SafeTensors?
@@ -44,7 +46,9 @@ extension Weights {
         try architecture.checkTensors(of: file)
         let values = try Allocation<Float>(architecture.metaParameters, allocator)
         try architecture.readTensors(of: file, bytes, into: values.pointer)
+        try architecture.checkRanges(values.pointer)
         digest = architecture.digest(values.pointer)
+        digestWithoutSafeguards = architecture.withoutSafeguards.digest(values.pointer)
         self.architecture = architecture
         self.values = values
         self.file = consume file
@@ -112,7 +116,9 @@ extension Weights {
         let values = try Allocation<Float>(theta.count, allocator)
         lopt_system_copy(values.pointer, source, values.bytes.count)
         for i in 0..<architecture.fileTensors { try architecture.tensor(i).checkFinite(values.pointer) }
+        try architecture.checkRanges(values.pointer)
         digest = architecture.digest(values.pointer)
+        digestWithoutSafeguards = architecture.withoutSafeguards.digest(values.pointer)
         self.architecture = architecture
         self.values = values
         file = nil

@@ -5,7 +5,8 @@ import CLOptShims
 enum Phase {
     /// Sums of g^2, and whether all gradients are finite. Writes no state.
     case sweepA
-    /// A small tensor: all the rest, while it is in cache. A large one: its factors. One item each.
+    /// A small tensor: all the rest, while it is in cache. A large one: its factors. An idle one: the caller's decay. One item
+    /// each.
     case prepare
     /// The rest is for large tensors, chunk by chunk but for `fold` and `means`.
     case sweepB
@@ -29,6 +30,7 @@ struct Work {
     let scratchStride: Int
     let learningRateScale: Double
     let weightDecay: Double
+    let weightDecayForm: WeightDecayForm
     let maxUpdateRatio: Double
     let isInline: Bool
     /// Of the first tensor's step; most often all tensors are at the same.
@@ -46,7 +48,7 @@ struct Work {
         if phase == .sweepA { return t.pointee.options.isFrozen ? 0 : t.pointee.geometry.chunks }
         if t.pointee.isSkipped { return 0 }
         if phase == .prepare { return 1 }
-        if t.pointee.isSmall { return 0 }
+        if t.pointee.isSmall || t.pointee.isIdle { return 0 }
         switch phase {
         case .sweepB, .sweepC, .secondSweepC: return t.pointee.geometry.chunks
         case .sweepD: return t.pointee.geometry.flatChunks
@@ -115,6 +117,7 @@ struct Work {
     }
 
     private func prepare(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
+        guard !t.pointee.isIdle else { return rest(t, scratch) }
         if t.pointee.geometry.isFactored {
             var kernelRule = rule.kernel
             kernels.update_factors(&kernelRule, &t.pointee.view, t.pointee.means)
@@ -159,14 +162,15 @@ struct Work {
         let sums = TensorSums(adding: t.pointee)
         t.pointee.limit = isGuarded ? .unknown : .none
         let scales = scales(t.pointee)
+        t.pointee.stepSize = rule.stepSize(t.pointee, sums, scales, mean: 0)
         if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, scales.step) }
         t.pointee.apply = rule.firstApply(t.pointee, sums, scales)
     }
 
     private func scales(_ t: Tensor) -> StepScales {
-        let learningRate = learningRateScale * t.options.learningRateScale
-        return StepScales(
-            learningRate: learningRate, decay: learningRate * weightDecay * t.options.weightDecayScale, limit: t.limit,
+        StepScales(
+            learningRate: learningRateScale * t.options.learningRateScale,
+            weightDecay: weightDecay * t.options.weightDecayScale, decayForm: weightDecayForm, limit: t.limit,
             step: t.steps == stepFeatures.step ? stepFeatures : StepFeatures(step: t.steps), tensors: tensorCount)
     }
 
@@ -201,9 +205,10 @@ struct Work {
 
     private func takeMeans(_ t: UnsafeMutablePointer<Tensor>) {
         let sums = Work.total(t.pointee.sumsC, t.pointee.geometry.chunks), count = Double(t.pointee.geometry.count)
+        let scales = scales(t.pointee), own = TensorSums(t.pointee)
+        t.pointee.stepSize = rule.stepSize(t.pointee, own, scales, mean: sums[Int(LOPT_SUM_NOMINAL)] / count)
         let second = rule.secondApply(
-            t.pointee, TensorSums(t.pointee), scales(t.pointee),
-            magnitude: sums[Int(LOPT_SUM_MAGNITUDE)] / count, nominal: sums[Int(LOPT_SUM_NOMINAL)] / count,
+            t.pointee, own, scales, magnitude: sums[Int(LOPT_SUM_MAGNITUDE)] / count,
             regularization: sums[Int(LOPT_SUM_REGULARIZATION)] / count)
         t.pointee.apply = second
         t.pointee.last.blackbox = sums[Int(LOPT_SUM_U2)]
@@ -225,6 +230,16 @@ struct Work {
         for index in 0..<t.pointee.geometry.flatChunks { sweepD(t, index, scratch) }
     }
 
+    /// A step of a tensor whose gradient is 0 everywhere, with weights that rest then: the caller's decay, nothing else.
+    private func rest(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
+        Optimizer.count(&t.pointee.stepsIdle, 1)
+        t.pointee.last.gradient = 0
+        t.pointee.last.dropUpdate()
+        t.pointee.limit = .none
+        t.pointee.apply = rule.idleApply(t.pointee, scales(t.pointee))
+        if t.pointee.apply.decay_keep != 1 { wholeSweepD(t, scratch) }
+    }
+
     /// The end of a tensor's step: counts it and keeps the sums that `statistics` reports.
     private func record(_ t: UnsafeMutablePointer<Tensor>) {
         Optimizer.count(&t.pointee.steps, 1)
@@ -232,6 +247,7 @@ struct Work {
         let b = TensorSums(t.pointee)
         t.pointee.last.gradient = b.sum(Int(LOPT_SUM_G2))
         t.pointee.last.parameter = b.sum(Int(LOPT_SUM_P2))
+        t.pointee.last.nonfiniteParameters = b.sum(Int(LOPT_SUM_NONFINITE))
         keepSums(t)
         if t.pointee.limit.factor == 0 { t.pointee.last.dropUpdate() }
     }

@@ -96,7 +96,8 @@ func forEachFeature(
 ) {
     var w: Floats = t.element_weights
     body(e.g, w)
-    body(e.p, w + hidden)
+    // A parameter that is not finite would reach the others through the means of the heads.
+    body(lopt_finite(e.p), w + hidden)
     body(e.v, w + 2 * hidden)
     body(e.rs, w + 3 * hidden)
     w += 4 * hidden

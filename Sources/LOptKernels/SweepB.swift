@@ -47,14 +47,15 @@ private func secondMoment(
     var g1 = sums[LOPT_SUM_G], g2 = sums[LOPT_SUM_G2]
     var p2 = sums[LOPT_SUM_P2], v2 = sums[LOPT_SUM_V2]
     var r2 = sums[LOPT_SUM_RSQRT_V2]
+    var live = sums[LOPT_SUM_LIVE], live2 = sums[LOPT_SUM_LIVE_P2], nonfinite = sums[LOPT_SUM_NONFINITE]
     forEachVector(count) { i, n in
         if ahead != 0 {
             lopt_prefetch(gradient + (i + ahead))
             lopt_prefetch(parameter + (i + ahead))
             lopt_prefetch(second + (i + ahead))
         }
-        let g = load(gradient + i, n), p = load(parameter + i, n)
-        let q = g * g
+        let g = load(gradient + i, n), raw = load(parameter + i, n), p = lopt_finite(raw)
+        let q = g * g, strange = lopt_nonfinite_lanes(raw)
         let v = lopt_fma(beta, load(second + i, n), rate * q)
         store(second + i, v, n)
         let rs = masked(lopt_rsqrt(v + lopt_splat(1e-6)), n)
@@ -64,12 +65,18 @@ private func secondMoment(
         p2 = lopt_fma(p, p, p2)
         v2 = lopt_fma(v, v, v2)
         r2 = lopt_fma(rs, rs, r2)
+        live += lopt_positive(lopt_splat(1) - strange, v)
+        live2 += lopt_positive(p * p, v)
+        nonfinite += strange
     }
     sums[LOPT_SUM_G] = g1
     sums[LOPT_SUM_G2] = g2
     sums[LOPT_SUM_P2] = p2
     sums[LOPT_SUM_V2] = v2
     sums[LOPT_SUM_RSQRT_V2] = r2
+    sums[LOPT_SUM_LIVE] = live
+    sums[LOPT_SUM_LIVE_P2] = live2
+    sums[LOPT_SUM_NONFINITE] = nonfinite
 }
 
 @inline(__always)

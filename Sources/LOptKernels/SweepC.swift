@@ -64,7 +64,7 @@ private func prefetch(_ rule: lopt_rule, _ t: lopt_tensor_view, _ at: Int) {
     for k in 0..<Int(rule.momenta) { lopt_prefetch(t.momentum + (k * Int(t.plane_stride) + at)) }
 }
 
-/// p <- keep p - u - w for 16 elements.
+/// p <- (keep p - u) caller_keep - w for 16 elements.
 @inline(__always)
 private func finish(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ e: Element, _ heads: Heads, _ at: Int, _ sums: Sums
@@ -82,11 +82,15 @@ private func finish(
         add(u * u, e.lanes, sums, LOPT_SUM_U2)
     }
     var w = lopt_splat(0)
+    var callerKeep = lopt_splat(apply.caller_keep)
     if apply.direction != 0 {
         w = direction(rule, t, e) * lopt_splat(apply.nominal_scale)
         if apply.nominal_per_element != 0 {
             let n = heads.nominal + lopt_splat(apply.nominal_offset)
-            w *= exp(n * lopt_splat(rule.exp_mult_nominal))
+            let logStep = lopt_min(lopt_max(n, lopt_splat(apply.nominal_least)), lopt_splat(apply.nominal_most))
+            let size = exp(logStep * lopt_splat(rule.exp_mult_nominal))
+            w *= size
+            callerKeep = lopt_max(callerKeep - lopt_splat(apply.caller_decay) * size, lopt_splat(0))
         }
         add(u * w, e.lanes, sums, LOPT_SUM_UW)
         add(w * w, e.lanes, sums, LOPT_SUM_W2)
@@ -97,7 +101,7 @@ private func finish(
         let r = exp(heads.regularization * lopt_splat(rule.exp_mult_regularization))
         keep = keep - lopt_splat(apply.decay_scale) * r
     }
-    let p = e.p * keep - u
+    let p = (e.p * keep - u) * callerKeep
     store(t.parameter + at, apply.nominal != 0 ? p - w : p, e.lanes)
 }
 

@@ -116,7 +116,8 @@ import Testing
         (rule.tensorScale, rule.tensorSchedule, rule.tensorCount) = (true, true, true)
         let plain = MetaParameters(continuing: weights), extended = MetaParameters(continuing: weights, extendedBy: rule)
         #expect(extended.architecture.tensorCount && extended.architecture.tensorScale && extended.architecture.tensorSchedule)
-        #expect(extended.count == plain.count + extended.architecture.metaParameters - plain.architecture.metaParameters)
+        let searched = { (a: Architecture) in a.metaParameters - a.tensorRangeValues }
+        #expect(extended.count == plain.count + searched(extended.architecture) - searched(plain.architecture))
         let settings = UnrollSettings(task: NoisyQuadratic(size: 10, condition: 30, noise: 0.1, scale: 1, seed: 1), horizon: 40, seed: 2)
         let values = try [plain, extended].map { parameters in
             var unroll = try Unroll(

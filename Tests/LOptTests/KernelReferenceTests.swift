@@ -18,14 +18,17 @@ struct KernelReferenceTests {
     /// Steps both on the same gradients, the fused one beside `others` idle tensors; returns the largest difference.
     static func compare(
         _ a: Architecture, _ shape: [Int], isa: InstructionSet = .avx512, threads: Int = 2, steps: Int = 5,
-        scale: Double = 1, decay: Double = 0, maxUpdateRatio: Double = 0, seed: UInt64 = 1, theta given: [Double]? = nil, others: Int = 0
+        scale: Double = 1, decay: Double = 0, form: WeightDecayForm = .byStepSize, maxUpdateRatio: Double = 0, seed: UInt64 = 1,
+        theta given: [Double]? = nil, others: Int = 0, idle: Range<Int> = 0..<0, strange: Double? = nil
     ) throws -> Double {
         let theta = given ?? theta(a, seed: seed)
         let count = shape.reduce(1, *)
-        let initial = noise(count, seed: seed + 1).map { Double(Float($0)) }
+        var initial = noise(count, seed: seed + 1).map { Double(Float($0)) }
+        if let strange { initial[count / 2] = strange }
         let run = try FusedRun(a, theta: theta, isa: isa, threads: threads) {
             $0.learningRateScale = scale
             $0.weightDecay = decay
+            $0.weightDecayForm = form
             $0.maxUpdateRatio = maxUpdateRatio
         }
         try run.add("tensor", shape: shape, initial: initial)
@@ -36,12 +39,12 @@ struct KernelReferenceTests {
         var worst = 0.0
         for step in 0..<steps {
             let size = step == 2 ? 100.0 : 0.1
-            let gradient = noise(count, seed: seed + 10 + UInt64(step)).map { Float($0 * size) }
+            let gradient = noise(count, seed: seed + 10 + UInt64(step)).map { idle.contains(step) ? 0 : Float($0 * size) }
             run.setGradient(0, gradient)
             try run.step()
             reference.step(
                 parameters: &parameters, gradient: gradient.map { Double($0) }, state: &state,
-                learningRateScale: scale, weightDecay: decay, maxUpdateRatio: maxUpdateRatio, tensors: 1 + others)
+                learningRateScale: scale, weightDecay: decay, weightDecayForm: form, maxUpdateRatio: maxUpdateRatio, tensors: 1 + others)
             worst = max(worst, largestDifference(run.parameters(0), parameters))
         }
         return worst
@@ -173,12 +176,64 @@ struct KernelReferenceTests {
         }
     }
 
-    @Test("the caller's learning-rate scale and weight decay", arguments: [0, 0.1, 3])
-    func scales(_ scale: Double) throws {
-        for aggregates in [false, true] {
+    @Test("the caller's learning-rate scale and weight decay", arguments: [0, 0.1, 3], [WeightDecayForm.byStepSize, .perStep])
+    func scales(_ scale: Double, _ form: WeightDecayForm) throws {
+        for bits in 0..<8 {
             var a = Self.star
-            a.aggregateNominalMagnitude = aggregates
-            #expect(try Self.compare(a, [33, 47], scale: scale, decay: 0.01) <= 2e-6)
+            a.aggregateNominalMagnitude = bits & 1 != 0
+            a.aggregateMagnitude = bits & 2 != 0
+            if bits & 4 != 0 { a.stepMult = 0 }
+            for decay in [0.01, 5] {
+                #expect(try Self.compare(a, [33, 47], scale: scale, decay: decay, form: form) <= 2e-6, "\(bits), decay \(decay)")
+            }
+        }
+        var a = Self.star
+        a.nominalStepsize = 0
+        #expect(try Self.compare(a, [33, 47], scale: scale, decay: 5, form: form) <= 2e-6)
+        a = Self.star.withoutStar
+        #expect(try Self.compare(a, [33, 47], scale: scale, decay: 5, form: form) <= 2e-6)
+    }
+
+    @Test("ranges of the statistics and of the log-step", arguments: [true, false])
+    func ranges(_ aggregates: Bool) throws {
+        var a = Self.star
+        (a.tensorScale, a.tensorSchedule, a.tensorCount, a.tensorRanges) = (true, true, true, true)
+        a.aggregateNominalMagnitude = aggregates
+        var theta = Self.theta(a, seed: 1)
+        for i in 0...a.statistics {
+            theta[a.tensorRangesOffset + i] = -1 + 0.0625 * Double(i)
+            theta[a.tensorRangesOffset + a.statistics + 1 + i] = -0.5 + 0.0625 * Double(i)
+        }
+        for shape in [[], [130], [33, 47], [1, 130, 1], [300, 300]] {
+            #expect(try Self.compare(a, shape, theta: theta, others: 5) <= 2e-6, "\(shape)")
+        }
+    }
+
+    @Test("idle tensors, and the caller's decay of them", arguments: [1, 3], [WeightDecayForm.byStepSize, .perStep])
+    func idle(_ threads: Int, _ form: WeightDecayForm) throws {
+        for bits in 0..<4 {
+            var a = Self.star
+            a.skipIdleTensors = true
+            a.aggregateNominalMagnitude = bits & 1 != 0
+            if bits & 2 != 0 { (a.stepMult, a.weightDecay) = (0, 0) }
+            // Where each element has a step size of its own, a tensor has none, but for one of a single element.
+            for shape in (a.aggregateNominalMagnitude ? [[]] : []) + [[130], [33, 47], [300, 300]] {
+                for idle in [0..<2, 1..<4] {
+                    let difference = try Self.compare(a, shape, threads: threads, decay: 2, form: form, maxUpdateRatio: 1, idle: idle)
+                    #expect(difference <= 2e-6, "\(shape), idle \(idle)")
+                }
+            }
+        }
+    }
+
+    @Test("a parameter that is not finite stays alone", arguments: [Double.nan, .infinity, -.infinity])
+    func strangeParameters(_ value: Double) throws {
+        for bits in 0..<8 {
+            var a = Self.star
+            (a.aggregateNominalMagnitude, a.aggregateMagnitude, a.tensorScale) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0)
+            for shape in [[130], [33, 47]] {
+                #expect(try Self.compare(a, shape, maxUpdateRatio: 1, strange: value) <= 2e-6, "\(shape)")
+            }
         }
     }
 

@@ -38,7 +38,7 @@ import Testing
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
         #expect(architecture.tensorScales == 7)
-        let phi = Self.phi + [shape.count < 2 ? 1 : 0]
+        let phi = Self.phi + [1]
         for i in phi.indices {
             var theta = Self.zeros(architecture)
             theta[architecture.tensorScaleOffset + i] = 0.75
@@ -126,7 +126,7 @@ import Testing
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule) = (true, true)
         #expect(architecture.tensorSchedules == 10)
-        let terms = Self.phi + [0, Double.log(1 / (0.5 + 1e-12) + 1e-3), 1]
+        let terms = Self.phi + [1, Double.log(1 / (0.5 + 1e-12) + 1e-3), 1]
         for t in [0, 1, 600, 30_000, 1 << 40] {
             let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
             for i in 0..<10 {
@@ -136,10 +136,10 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, 1])
+    @Test(arguments: [0, 1, 2])
     func anExtensionOfTensorScaleNeedsIt(which: Int) {
         var architecture = Self.architecture(.adamAggMo)
-        (architecture.tensorSchedule, architecture.tensorCount) = (which == 0, which == 1)
+        (architecture.tensorSchedule, architecture.tensorCount, architecture.tensorRanges) = (which == 0, which == 1, which == 2)
         #expect(throws: LOptError.self) { _ = try architecture.checked() }
     }
 
@@ -156,6 +156,94 @@ import Testing
                 Self.expectLogStep(n, architecture, weight: architecture.tensorCountOffset + i, t: t, tensors: tensors)
             }
         }
+    }
+
+    // MARK: - tensor_ranges
+
+    /// With a weight of 1 on one statistic and a range of its own for it, that statistic is clamped, and no other.
+    @Test(arguments: [(-0.25, 0.25), (-9, -8), (8, 9), (-100, 100)])
+    func everyStatisticIsClampedToItsRange(least: Double, most: Double) {
+        var architecture = Self.architecture(.sgd)
+        (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
+        architecture.tensorRanges = true
+        #expect(architecture.statistics == 9 && architecture.tensorRangeValues == 20)
+        let statistics = Self.phi + [1, Double.log(1 / (0.5 + 1e-12) + 1e-3), Double.log(7.0) / 2 - 1]
+        for i in 0...9 {
+            let weight = switch i {
+            case ..<7: architecture.tensorScaleOffset + i
+            case 7: architecture.tensorScheduleOffset
+            default: architecture.tensorCountOffset
+            }
+            var theta = Self.zeros(architecture)
+            for j in 0...9 {
+                theta[architecture.tensorRangesOffset + j] = j == i ? least : -1000
+                theta[architecture.tensorRangesOffset + 10 + j] = j == i ? most : 1000
+            }
+            theta[weight] = 1
+            let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+            var state = optimizer.makeState(shape: [2])
+            var p: [Double] = [3, -4]
+            optimizer.step(parameters: &p, gradient: [1, -1], state: &state, tensors: 7)
+            let n = min(max(i == 9 ? statistics[8] : statistics[i], least), most)
+            #expect(abs(state.stepSize / (0.5 * Double.exp(2 * n)) - 1) < 1e-9, "statistic \(i)")
+        }
+    }
+
+    /// Weights without ranges have the defaults: nothing that a gradient or a parameter does leads out of them.
+    @Test(arguments: [[-1e30, 1e-30], [1e15, 1e-15], [0, 1e-30]], [[1e30, -1e30], [0, 0], [Double.nan, 1], [.infinity, 1e9]])
+    func theLogStepStaysInItsRange(gradient: [Double], parameters: [Double]) {
+        var architecture = Self.architecture(.adamAggMo)
+        (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
+        architecture.expMult = [1, 1, 1]
+        var theta = noise(architecture.metaParameters, seed: 3)
+        for i in 0..<architecture.weightOffset(0) { theta[i] = 0 }
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
+        let range = architecture.defaultStatisticRange(architecture.statistics)
+        var state = optimizer.makeState(shape: [2])
+        for step in 0..<200 {
+            var p = parameters
+            optimizer.step(
+                parameters: &p, gradient: step % 20 < 10 ? gradient : [1e-30, 0], state: &state, tensors: 1 << (step % 30))
+            let n = Double.log(state.stepSize / 0.5)
+            #expect(n >= range.least - 1e-9 && n <= range.most + 1e-9)
+        }
+    }
+
+    /// A mask that never had a gradient, and what is not finite, are not part of the tensor's size; extents of 1 are no rank.
+    @Test func theSizeIsOfLiveParameters() {
+        var architecture = Self.architecture(.sgd)
+        architecture.tensorScale = true
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: Self.zeros(architecture))
+        var state = optimizer.makeState(shape: [1, 4, 1])
+        let g = [1.0, 1, 0, 1]
+        optimizer.accumulate(gradient: g, into: &state)
+        let statistics = optimizer.tensorStatistics(parameters: [3, -4, -1e9, .nan], gradient: g, state: state, tensors: 1)
+        #expect(abs(statistics[0] - (Double.log(12.5.squareRoot() + 1e-3) + 2)) < 1e-12)
+        #expect(statistics[6] == 1)
+    }
+
+    // MARK: - skip_idle_tensors
+
+    @Test func anIdleTensorStaysAsItIsButForTheCallersDecay() {
+        var architecture = Self.architecture(.adamAggMo)
+        architecture.skipIdleTensors = true
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: Self.zeros(architecture))
+        var state = optimizer.makeState(shape: [2])
+        var p: [Double] = [3, -4]
+        optimizer.step(parameters: &p, gradient: [0, 0], state: &state, weightDecay: 1)
+        #expect(p == [3, -4] && state.t == 0)
+        optimizer.step(parameters: &p, gradient: [0, 1], state: &state)
+        let (before, held) = (p, state)
+        optimizer.step(parameters: &p, gradient: [-0.0, 1e-40], state: &state)
+        #expect(p == before)
+        #expect(state.t == 1 && state.momentum == held.momentum && state.secondMoment == held.secondMoment)
+        optimizer.step(parameters: &p, gradient: [0, 0], state: &state, learningRateScale: 0.5, weightDecay: 0.25)
+        #expect(state.stepSize == 0.5)
+        for i in 0..<2 { #expect(abs(p[i] - before[i] * (1 - 0.5 * 0.25 * 0.5)) < 1e-15) }
+        architecture.skipIdleTensors = false
+        let authors = ReferenceOptimizer(architecture: architecture, theta: Self.zeros(architecture))
+        authors.step(parameters: &p, gradient: [0, 0], state: &state)
+        #expect(state.t == 2)
     }
 
     // MARK: - nominal_epsilon

@@ -69,18 +69,41 @@ import Testing
         #expect(scaledState.t == 1)
     }
 
-    /// p <- p + s * (the rule's own step - wd p)
-    @Test func scaleAndWeightDecayOfTheCaller() {
+    /// p <- p + s * (the rule's own step - wd p), wd p no more than p.
+    @Test(arguments: [0.5, 100])
+    func scaleAndWeightDecayPerStepOfTheCaller(decay: Double) {
         let (start, g) = (noise(6, seed: 2), noise(6, seed: 3))
         var (scaled, plain) = (start, start)
         var scaledState = Self.optimizer.makeState(shape: [2, 3])
         var plainState = scaledState
         Self.optimizer.step(
-            parameters: &scaled, gradient: g, state: &scaledState, learningRateScale: 0.25, weightDecay: 0.5)
+            parameters: &scaled, gradient: g, state: &scaledState, learningRateScale: 0.25, weightDecay: decay,
+            weightDecayForm: .perStep)
         Self.optimizer.step(parameters: &plain, gradient: g, state: &plainState)
         for i in start.indices {
-            let expected = start[i] + 0.25 * (plain[i] - start[i]) - 0.25 * 0.5 * start[i]
+            let expected = start[i] + 0.25 * (plain[i] - start[i]) - min(0.25 * decay, 1) * start[i]
             #expect(abs(scaled[i] - expected) < 1e-14)
+        }
+    }
+
+    /// p <- (p - s u)(1 - s wd step_size) - s w, for elements of one step size; at least 0 is kept.
+    @Test(arguments: [0.5, 1e9])
+    func weightDecayOfTheCallerByStepSize(decay: Double) {
+        let (start, g) = (noise(6, seed: 2), noise(6, seed: 3))
+        var architecture = Self.optimizer.architecture
+        architecture.aggregateNominalMagnitude = true
+        architecture.stepMult = 0
+        architecture.weightDecay = 0
+        let optimizer = ReferenceOptimizer(architecture: architecture, theta: Self.optimizer.theta)
+        var (decayed, plain) = (start, start)
+        var decayedState = optimizer.makeState(shape: [2, 3])
+        var plainState = decayedState
+        optimizer.step(parameters: &decayed, gradient: g, state: &decayedState, learningRateScale: 0.25, weightDecay: decay)
+        optimizer.step(parameters: &plain, gradient: g, state: &plainState, learningRateScale: 0.25)
+        #expect(plainState.stepSize > 0 && plainState.stepSize == decayedState.stepSize)
+        for i in start.indices {
+            let expected = plain[i] - min(0.25 * decay * plainState.stepSize, 1) * start[i]
+            #expect(abs(decayed[i] - expected) < 1e-14)
         }
     }
 

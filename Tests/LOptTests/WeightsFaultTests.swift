@@ -115,17 +115,31 @@ import Testing
         file = WeightsFile()
         file.set("tensor_count", [2]) { _ in 0 }
         expect(file, "there is a tensor 'tensor_count' but no 'tensor_scale', which it needs")
+        file = WeightsFile()
+        file.set("tensor_ranges", [2, 12]) { _ in 0 }
+        expect(file, "there is a tensor 'tensor_ranges' but no 'tensor_scale', which it needs")
+    }
+
+    @Test func rangesHaveTheirLeastBelowTheirMost() throws {
+        var star = Architecture()
+        (star.tensorScale, star.tensorRanges) = (true, true)
+        var file = WeightsFile(star)
+        file.set("tensor_ranges", [2, 12]) { _ in 0.5 }
+        _ = try weights(of: file.bytes)
+        file.set("tensor_ranges", [2, 12]) { $0 == 7 ? 1 : 0.5 }
+        expect(file, "tensor 'tensor_ranges', column 7, is from 1 to 0.5; that is no range")
     }
 
     @Test func shapesMustBeThoseOfTheArchitecture() {
         var star = Architecture()
-        (star.tensorScale, star.tensorSchedule, star.tensorCount) = (true, true, true)
+        (star.tensorScale, star.tensorSchedule, star.tensorCount, star.tensorRanges) = (true, true, true, true)
         let shapes: [(String, [Int], String)] = [
             ("w0", [4, 39], "[39, 4]"), ("w0", [39, 5], "[39, 4]"), ("w0", [156], "[39, 4]"), ("w1", [4, 4, 1], "[4, 4]"),
             ("w2", [4, 2], "[4, 4]"), ("b0", [], "[4]"), ("b1", [1, 4], "[4]"), ("b2", [2], "[4]"),
             ("momentum_decays", [4], "[3]"),
             ("rms_decays", [], "[1]"), ("adafactor_decays", [0], "[3]"), ("tensor_scale", [8], "[9]"),
             ("tensor_schedule", [9], "[12]"), ("tensor_count", [3], "[2]"), ("tensor_count", [2, 1], "[2]"),
+            ("tensor_ranges", [24], "[2, 12]"), ("tensor_ranges", [12, 2], "[2, 12]"),
         ]
         for (name, shape, right) in shapes {
             var file = WeightsFile(star)

@@ -23,6 +23,7 @@ struct WeightsFile {
         }
         if architecture.tensorScale { set("tensor_scale", [3 + 2 * momenta], value) }
         if architecture.tensorCount { set("tensor_count", [2], value) }
+        if architecture.tensorRanges { set("tensor_ranges", [2, 6 + 2 * momenta], value) }
         if architecture.tensorSchedule { set("tensor_schedule", [6 + 2 * momenta], value) }
     }
 
@@ -60,11 +61,13 @@ struct WeightsContents {
     var architecture: Architecture
     var theta: [Float]
     var digest: UInt64
+    var digestWithoutSafeguards: UInt64
 
     init(_ weights: borrowing Weights) {
         architecture = weights.architecture
         theta = (0..<weights.architecture.metaParameters).map { weights.theta[$0] }
         digest = weights.digest
+        digestWithoutSafeguards = weights.digestWithoutSafeguards
     }
 
     /// One tensor's values.

@@ -26,8 +26,9 @@ import Testing
         expected.stepMult = 0
         expected.nominalEpsilon = 1e-16
         (expected.tensorScale, expected.tensorSchedule, expected.tensorCount) = (true, true, true)
+        (expected.tensorRanges, expected.skipIdleTensors) = (true, true)
         #expect(star.architecture == expected)
-        #expect(star.theta.count == 3 + 1 + 3 + 40 * 4 + 5 * 4 + 5 * 4 + 9 + 12 + 2)
+        #expect(star.theta.count == 3 + 1 + 3 + 40 * 4 + 5 * 4 + 5 * 4 + 9 + 12 + 2 + 2 * 12)
         try expectTensors(star, "star")
     }
 
@@ -48,6 +49,7 @@ import Testing
             "momentum_decays": a.momentumDecaysOffset, "rms_decays": a.rmsDecayOffset,
             "adafactor_decays": a.adafactorDecaysOffset, "tensor_scale": a.tensorScaleOffset,
             "tensor_schedule": a.tensorScheduleOffset, "tensor_count": a.tensorCountOffset,
+            "tensor_ranges": a.tensorRangesOffset,
         ]
         for layer in 0..<3 {
             places["w\(layer)"] = a.weightOffset(layer)
@@ -143,6 +145,7 @@ extension WeightsTests {
         (a.aggregateMagnitude, a.aggregateNominalMagnitude, a.aggregateRegularizationMagnitude) = (true, true, true)
         (a.normalizeBlackbox, a.selfnormalizeBlackbox) = (true, true)
         (a.tensorScale, a.tensorSchedule, a.tensorCount, a.nominalEpsilon) = (true, true, true, 1e-9)
+        (a.tensorRanges, a.skipIdleTensors) = (true, true)
         var file = WeightsFile(a)
         file.metadata.merge([
             "hidden_size": "6", "hidden_layers": "3", "initial_momentum_decays": "[5e-1,0.25]",
@@ -150,12 +153,13 @@ extension WeightsTests {
             "step_mult": "-0.0025", "nominal_stepsize": "0.01", "weight_decay": "3", "nominal_controller": "true",
             "regularization_controller": "true", "nominal_grad_estimator": "SGDM", "aggregate_magnitude": "true",
             "aggregate_nom_magnitude": "true", "aggregate_reg_magnitude": "true", "normalize_blackbox": "true",
-            "selfnormalize_blackbox": "true", "nominal_epsilon": "1e-9", "format_version": "1", "unknown": "key",
+            "selfnormalize_blackbox": "true", "nominal_epsilon": "1e-9", "skip_idle_tensors": "true",
+            "format_version": "1", "unknown": "key",
         ]) { $1 }
         #expect(try weights(of: file.bytes).architecture == a)
         let flags = [
             "nominal_controller", "regularization_controller", "aggregate_magnitude", "aggregate_nom_magnitude",
-            "aggregate_reg_magnitude", "normalize_blackbox", "selfnormalize_blackbox",
+            "aggregate_reg_magnitude", "normalize_blackbox", "selfnormalize_blackbox", "skip_idle_tensors",
         ]
         for key in flags {
             var other = file
@@ -198,6 +202,7 @@ extension WeightsTests {
             var a = Architecture()
             (a.kind, a.hiddenSize, a.hiddenLayers, a.momenta) = (kind, hiddenSize, hiddenLayers, momenta)
             (a.tensorScale, a.tensorSchedule, a.tensorCount) = (kind == .star, kind == .star, kind == .star && momenta > 1)
+            a.tensorRanges = kind == .star && momenta > 3
             var decays = SIMD8<Double>(repeating: 0)
             for k in 0..<momenta { decays[k] = Double(k) / 10 }
             (a.initialMomentumDecays, a.initialAdafactorDecays) = (decays, decays)

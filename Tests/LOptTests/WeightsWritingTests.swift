@@ -88,6 +88,7 @@ import Testing
         }
         a.tensorSchedule = a.tensorScale && Bool.random(using: &noise)
         a.tensorCount = a.tensorScale && Bool.random(using: &noise)
+        a.skipIdleTensors = Bool.random(using: &noise)
     }
 
     @Test func notesReplaceThoseOfTheFile() throws {
@@ -162,7 +163,7 @@ extension WeightsWritingTests {
             { $0.nominalEstimator = .sgdm }, { $0.aggregateMagnitude = true }, { $0.aggregateNominalMagnitude = true },
             { $0.aggregateRegularizationMagnitude = true }, { $0.normalizeBlackbox = true },
             { $0.selfnormalizeBlackbox = true }, { $0.tensorScale = false }, { $0.tensorSchedule = true },
-            { $0.tensorCount = true },
+            { $0.tensorCount = true }, { $0.tensorRanges = true }, { $0.skipIdleTensors = true },
             { $0.nominalEpsilon = 1e-7 },
             { $0.momenta = 2 },
             { $0.kind = .smallFC; $0.tensorScale = false },
@@ -189,6 +190,19 @@ extension WeightsWritingTests {
         #expect(try weights(of: file.bytes).digest == plain)
         file.metadata["step_mult"] = "1.0001e-3"
         #expect(try weights(of: file.bytes).digest != plain)
+    }
+
+    /// Checkpoints of weights that had no safeguards yet are those of the same numbers with them.
+    @Test func safeguardsLeaveTheDigestWithoutThem() throws {
+        var plain = Architecture()
+        (plain.tensorScale, plain.tensorSchedule, plain.tensorCount) = (true, true, true)
+        let theta = (0..<plain.metaParameters).map { Float($0) / 64 }
+        let old = try weights(plain, theta: theta)
+        var safe = plain
+        (safe.tensorRanges, safe.skipIdleTensors) = (true, true)
+        let new = try weights(safe, theta: theta + (0..<safe.tensorRangeValues).map { Float($0) })
+        #expect(old.digest == old.digestWithoutSafeguards)
+        #expect(new.digest != old.digest && new.digestWithoutSafeguards == old.digest)
     }
 
     /// Checkpoints hold digests. The values are of another program.

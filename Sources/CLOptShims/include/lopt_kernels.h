@@ -21,8 +21,11 @@
 /* Heads of the network. */
 enum { LOPT_HEAD_DIRECTION, LOPT_HEAD_MAGNITUDE, LOPT_HEAD_NOMINAL, LOPT_HEAD_REGULARIZATION, LOPT_HEADS };
 
-/* Slots of the sums of sweep B; the K slots of each momentum follow from LOPT_SUM_MOMENTA on. */
-enum { LOPT_SUM_G, LOPT_SUM_G2, LOPT_SUM_P2, LOPT_SUM_V2, LOPT_SUM_RSQRT_V2, LOPT_SUM_MOMENTA };
+/* Slots of the sums of sweep B; the K slots of each momentum follow from LOPT_SUM_MOMENTA on. Parameters that are not
+ * finite count as 0 in P2. A live element has had a gradient (v > 0) and has a finite parameter: LIVE counts them, LIVE_P2
+ * is p^2 over them. NONFINITE counts the parameters that are not finite. */
+enum { LOPT_SUM_G, LOPT_SUM_G2, LOPT_SUM_P2, LOPT_SUM_V2, LOPT_SUM_RSQRT_V2, LOPT_SUM_LIVE, LOPT_SUM_LIVE_P2,
+       LOPT_SUM_NONFINITE, LOPT_SUM_MOMENTA };
 /* Of one momentum: m^2, (m rsqrt v)^2, (factored g)^2, (factored m)^2, and for rank < 2 diag^2, rsqrt(diag + 1e-8)^2. For
  * rank >= 2 the last two slots stay 0. */
 enum { LOPT_SUM_M2, LOPT_SUM_M_RSQRT_V2, LOPT_SUM_FACTORED_G2, LOPT_SUM_FACTORED_M2, LOPT_SUM_DIAGONAL2,
@@ -103,7 +106,8 @@ typedef struct lopt_chunk {
     int32_t row_chunk, column_chunk;
 } lopt_chunk;
 
-/* What a sweep C or D does with the heads: p <- keep p - u - w, for the terms that are on. */
+/* What a sweep C or D does with the heads: p <- (keep p - u) caller_keep - w, for the terms that are on. Sweep D knows
+ * neither u nor caller_keep, which is in its keep. */
 typedef struct lopt_apply {
     int32_t sum_heads;           /* accumulate the sums of magnitude, nominal and regularisation heads */
     int32_t nominal_head_only;   /* no other head is needed */
@@ -112,11 +116,13 @@ typedef struct lopt_apply {
     int32_t blackbox_aggregated;
     float blackbox_magnitude, blackbox_scale;
     int32_t direction;           /* the nominal direction is needed, for w or for the sums */
-    int32_t nominal_per_element; /* w = nominal_scale exp((n + nominal_offset) exp_mult) G, else w = nominal_scale G */
+    int32_t nominal_per_element; /* w = nominal_scale e G with e = exp(N exp_mult), N = n + nominal_offset between
+                                    nominal_least and nominal_most; else w = nominal_scale G */
     int32_t nominal;             /* w is subtracted */
-    float nominal_offset, nominal_scale;
+    float nominal_offset, nominal_least, nominal_most, nominal_scale;
     int32_t decay_per_element;   /* keep = decay_keep - decay_scale exp(r exp_mult), else keep = decay_keep */
     float decay_keep, decay_scale;
+    float caller_keep, caller_decay; /* if nominal_per_element, max(caller_keep - caller_decay e, 0) in place of caller_keep */
 } lopt_apply;
 
 typedef struct lopt_kernels {

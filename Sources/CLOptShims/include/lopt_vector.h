@@ -55,6 +55,20 @@ LOPT_INLINE lopt_i32x16 lopt_iand(lopt_i32x16 a, lopt_i32x16 b) { return a & b; 
 LOPT_INLINE lopt_i32x16 lopt_imax(lopt_i32x16 a, lopt_i32x16 b) { return __builtin_elementwise_max(a, b); }
 LOPT_INLINE int32_t lopt_imax_lanes(lopt_i32x16 a) { return __builtin_reduce_max(a); }
 
+/* The lanes of a that are finite, 0 in the others. */
+LOPT_INLINE lopt_f32x16 lopt_finite(lopt_f32x16 a) {
+    return lopt_from_bits(lopt_bits(a) & ((lopt_bits(a) & lopt_isplat(0x7fffffff)) < lopt_isplat(0x7f800000)));
+}
+/* 1 in the lanes of a that are not finite, 0 in the others. */
+LOPT_INLINE lopt_f32x16 lopt_nonfinite_lanes(lopt_f32x16 a) {
+    return lopt_from_bits(
+        lopt_bits(lopt_splat(1)) & ((lopt_bits(a) & lopt_isplat(0x7fffffff)) >= lopt_isplat(0x7f800000)));
+}
+/* The lanes of a where `where` is above 0, 0 in the others. */
+LOPT_INLINE lopt_f32x16 lopt_positive(lopt_f32x16 a, lopt_f32x16 where) {
+    return lopt_from_bits(lopt_bits(a) & (where > lopt_splat(0)));
+}
+
 /* The lanes 0 .. count - 1 of a, 0 in the others. */
 LOPT_INLINE lopt_f32x16 lopt_first(lopt_f32x16 a, int32_t count) {
     const lopt_i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};

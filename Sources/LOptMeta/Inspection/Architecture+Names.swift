@@ -35,7 +35,7 @@ extension Architecture {
                 ("aggregate_nom_magnitude", "\(aggregateNominalMagnitude)"),
                 ("aggregate_reg_magnitude", "\(aggregateRegularizationMagnitude)"),
                 ("normalize_blackbox", "\(normalizeBlackbox)"), ("selfnormalize_blackbox", "\(selfnormalizeBlackbox)"),
-                ("nominal_epsilon", "\(nominalEpsilon)"),
+                ("nominal_epsilon", "\(nominalEpsilon)"), ("skip_idle_tensors", "\(skipIdleTensors)"),
             ]
         }
         return values.map { WeightsInspection.Value(key: $0.0, value: $0.1) }
@@ -45,5 +45,10 @@ extension Architecture {
     var tensorScaleInputs: [String] {
         ["log RMS(p)"] + (1...momenta).map { "log RMS(m\($0)) / RMS(g)" }
             + (1...momenta).map { "log RMS(m\($0) rsqrt(v))" } + ["log elements", "rank < 2"]
+    }
+
+    /// The columns of tensor_ranges.
+    var rangeNames: [String] {
+        tensorScaleInputs + ["log RMS(g) / sqrt(RMS(v))", "log tensors", "log-step"]
     }
 }

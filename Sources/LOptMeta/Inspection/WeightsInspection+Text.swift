@@ -25,6 +25,7 @@ extension WeightsInspection {
             }
             parts.append(table.text)
         }
+        if !ranges.isEmpty { parts.append(rangesText) }
         var layerTable = TextTable(header: ["network", "shape", "RMS", "largest"])
         for layer in layers {
             layerTable.add([
@@ -34,6 +35,15 @@ extension WeightsInspection {
         }
         parts.append(layerTable.text)
         return parts.joined(separator: "\n\n") + "\n"
+    }
+
+    /// Where statistics and log-step are clamped.
+    public var rangesText: String {
+        var table = TextTable(header: ["clamped to", "least", "most"])
+        for range in ranges {
+            table.add([range.input, String(format: "%.4f", range.least), String(format: "%.4f", range.most)])
+        }
+        return table.text
     }
 
     /// Bars on a logarithmic scale, of the nominal step or, for small_fc, of the blackbox term.

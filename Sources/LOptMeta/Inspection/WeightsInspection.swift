@@ -30,6 +30,13 @@ public struct WeightsInspection: Codable, Sendable {
         /// Added to the weight for each unit of tau = log(1 + min(t, 30000) / 30) / 5; nil if nothing is.
         public let perTau: Double?
     }
+    public struct Range: Codable, Sendable {
+        /// A statistic of a tensor, or the log-step.
+        public let input: String
+        /// Where it is clamped.
+        public let least: Double
+        public let most: Double
+    }
     public struct Layer: Codable, Sendable {
         public let name: String
         public let shape: [Int]
@@ -51,6 +58,8 @@ public struct WeightsInspection: Codable, Sendable {
     public let stepSizes: [StepSize]
     /// Empty if the extension is off.
     public let tensorScales: [TensorScale]
+    /// Likewise.
+    public let ranges: [Range]
     public let layers: [Layer]
 
     public static let times = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100_000]
@@ -65,14 +74,18 @@ public struct WeightsInspection: Codable, Sendable {
         let values = a.constructorValues
         self.values = values
         extensions = (a.tensorScale ? ["tensor_scale"] : []) + (a.tensorSchedule ? ["tensor_schedule"] : [])
-            + (a.tensorCount ? ["tensor_count"] : [])
+            + (a.tensorCount ? ["tensor_count"] : []) + (a.tensorRanges ? ["tensor_ranges"] : [])
+            + (a.skipIdleTensors ? ["skip_idle_tensors"] : [])
             + (a.nominalEpsilon != 1e-6 ? ["nominal_epsilon"] : [])
-        let reserved = Set(values.map(\.key) + ["kind", "format_version"])
-        notes = named.metadata.filter { !reserved.contains($0.key) }.sorted { $0.key < $1.key }
+        notes = named.notes
         decays = WeightsInspection.decays(a, theta)
         let rule = ReferenceOptimizer(architecture: a, theta: theta)
         stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
         tensorScales = WeightsInspection.tensorScales(a, theta)
+        ranges = (a.tensorScale ? a.rangeNames : []).enumerated().map { i, name in
+            let range = a.statisticRange(i, named.weights.theta)
+            return Range(input: name, least: range.least, most: range.most)
+        }
         layers = (0..<a.layers).flatMap { l in
             [
                 Layer("w\(l)", [a.fanIn(l), a.fanOut(l)], theta[a.weightOffset(l)...]),
@@ -130,6 +143,12 @@ extension WeightsInspection.Layer {
 }
 
 extension NamedWeights {
+    /// The metadata of the file that are no constructor values, by key.
+    public var notes: [WeightsInspection.Value] {
+        let reserved = Set(weights.architecture.constructorValues.map(\.key) + ["kind", "format_version"])
+        return metadata.filter { !reserved.contains($0.key) }.sorted { $0.key < $1.key }
+    }
+
     /// All pairs of the file's metadata.
     var metadata: [WeightsInspection.Value] {
         var pairs: [WeightsInspection.Value] = []

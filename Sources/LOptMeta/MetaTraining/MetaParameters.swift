@@ -68,6 +68,7 @@ extension MetaParameters {
         }
         let isStructured = a.kind == .star && a.nominalController
         if isStructured { MetaParameters.structure(&theta, a) }
+        if a.tensorRanges { MetaParameters.writeDefaultRanges(a, &theta) }
         self.init(architecture: a, base: theta, isStructured: isStructured)
     }
 
@@ -76,8 +77,8 @@ extension MetaParameters {
         self.init(continuing: weights, extendedBy: weights.architecture)
     }
 
-    /// The weights given, with the extensions tensor_scale, tensor_schedule and tensor_count of `rule` where they lack them: those
-    /// begin at 0, where they change nothing.
+    /// The weights given, with the extensions tensor_scale, tensor_schedule and tensor_count of `rule` where they lack them, which
+    /// begin at 0, where they change nothing; with tensor_ranges at its defaults, and with skip_idle_tensors.
     public init(continuing weights: borrowing Weights, extendedBy rule: Architecture) {
         let old = weights.architecture
         var new = old
@@ -85,6 +86,8 @@ extension MetaParameters {
             new.tensorScale = old.tensorScale || rule.tensorScale
             new.tensorSchedule = old.tensorSchedule || rule.tensorSchedule
             new.tensorCount = old.tensorCount || rule.tensorCount
+            new.tensorRanges = old.tensorRanges || rule.tensorRanges
+            new.skipIdleTensors = old.skipIdleTensors || rule.skipIdleTensors
         }
         var theta = [Float](repeating: 0, count: new.metaParameters)
         func copy(_ from: Int, _ to: Int, _ count: Int) { for i in 0..<count { theta[to + i] = weights.theta[from + i] } }
@@ -92,6 +95,8 @@ extension MetaParameters {
         copy(old.tensorScaleOffset, new.tensorScaleOffset, old.tensorScales)
         copy(old.tensorScheduleOffset, new.tensorScheduleOffset, old.tensorSchedules)
         copy(old.tensorCountOffset, new.tensorCountOffset, old.tensorCounts)
+        if new.tensorRanges { MetaParameters.writeDefaultRanges(new, &theta) }
+        copy(old.tensorRangesOffset, new.tensorRangesOffset, old.tensorRangeValues)
         self.init(architecture: new, base: theta, isStructured: new.kind == .star && new.nominalController)
     }
 
@@ -101,6 +106,14 @@ extension MetaParameters {
         self.init(
             architecture: architecture, base: base,
             isStructured: architecture.kind == .star && architecture.nominalController)
+    }
+
+    private static func writeDefaultRanges(_ a: Architecture, _ theta: inout [Float]) {
+        for i in 0...a.statistics {
+            let range = a.defaultStatisticRange(i)
+            theta[a.tensorRangesOffset + i] = Float(range.least)
+            theta[a.tensorRangesOffset + a.statistics + 1 + i] = Float(range.most)
+        }
     }
 
     private static func structure(_ theta: inout [Float], _ a: Architecture) {
@@ -168,6 +181,7 @@ extension MetaParameters {
                 }
             }
         }
-        for j in a.tensorScaleOffset..<a.metaParameters { own(j, .nominal) }
+        // Ranges are measured, see StatisticRanges, and not searched for.
+        for j in a.tensorScaleOffset..<a.tensorRangesOffset { own(j, .nominal) }
     }
 }

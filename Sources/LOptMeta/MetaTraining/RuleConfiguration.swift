@@ -24,13 +24,15 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
     public var tensorScale = false
     public var tensorSchedule = false
     public var tensorCount = false
+    public var tensorRanges = false
+    public var skipIdleTensors = false
     public var nominalEpsilon = 1e-6
 
     public init() {}
 
     /// STAR as this project meta-trains it: a nominal term with one learned log-step for each tensor and, without extensions, a
     /// small blackbox term, which with them never paid; `extensions` adds tensor_scale, tensor_schedule,
-    /// tensor_count and nominal_epsilon.
+    /// tensor_count, skip_idle_tensors and nominal_epsilon.
     public static func star(extensions: Bool) -> RuleConfiguration {
         var rule = RuleConfiguration()
         rule.expMult = [1, 1, 1]
@@ -41,6 +43,7 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         rule.tensorScale = extensions
         rule.tensorSchedule = extensions
         rule.tensorCount = extensions
+        rule.skipIdleTensors = extensions
         if extensions { rule.nominalEpsilon = 1e-16 }
         return rule
     }
@@ -74,6 +77,8 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         case tensorScale = "tensor_scale"
         case tensorSchedule = "tensor_schedule"
         case tensorCount = "tensor_count"
+        case tensorRanges = "tensor_ranges"
+        case skipIdleTensors = "skip_idle_tensors"
         case nominalEpsilon = "nominal_epsilon"
     }
 
@@ -103,6 +108,8 @@ public struct RuleConfiguration: Codable, Equatable, Sendable {
         try read(.tensorScale, &tensorScale)
         try read(.tensorSchedule, &tensorSchedule)
         try read(.tensorCount, &tensorCount)
+        try read(.tensorRanges, &tensorRanges)
+        try read(.skipIdleTensors, &skipIdleTensors)
         try read(.nominalEpsilon, &nominalEpsilon)
     }
 }
@@ -136,6 +143,8 @@ extension RuleConfiguration {
         tensorScale = a.tensorScale
         tensorSchedule = a.tensorSchedule
         tensorCount = a.tensorCount
+        tensorRanges = a.tensorRanges
+        skipIdleTensors = a.skipIdleTensors
         nominalEpsilon = a.nominalEpsilon
     }
 
@@ -192,6 +201,8 @@ extension RuleConfiguration {
         a.tensorScale = tensorScale
         a.tensorSchedule = tensorSchedule
         a.tensorCount = tensorCount
+        a.tensorRanges = tensorRanges
+        a.skipIdleTensors = skipIdleTensors
         a.nominalEpsilon = nominalEpsilon
         return a
     }

@@ -75,7 +75,7 @@ public struct RunDirectory: Sendable {
         try encoder.encode(record).write(to: recordURL, options: .atomic)
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let configuration = String(decoding: try encoder.encode(state.configuration), as: UTF8.self)
-        try write(weights, [
+        try weights.write(to: weightsURL, notes: [
             ("provenance", "lopt meta-train, commit \(checkpoint.commit), start \(checkpoint.startName), tasks \(checkpoint.tasks)"),
             ("outer_steps", "\(state.outerStep) of \(state.configuration.outerSteps)"),
             ("inner_steps", "\(state.innerSteps)"),
@@ -83,21 +83,5 @@ public struct RunDirectory: Sendable {
             ("seed", "\(state.configuration.seed)"),
             ("configuration", configuration),
         ])
-    }
-
-    private func write(_ weights: borrowing Weights, _ notes: [(String, String)]) throws {
-        var strings: [UnsafeMutablePointer<CChar>] = []
-        defer { for string in strings { free(string) } }
-        let table = notes.compactMap { key, value -> Weights.Note? in
-            guard let key = strdup(key), let value = strdup(value) else { return nil }
-            strings += [key, value]
-            return Weights.Note(key, value)
-        }
-        let copy = UnsafeMutableBufferPointer<Weights.Note>.allocate(capacity: table.count)
-        defer { copy.deallocate() }
-        _ = copy.initialize(from: table)
-        guard let path = strdup(weightsURL.path) else { return }
-        strings.append(path)
-        try weights.write(path: path, notes: UnsafeBufferPointer(copy), allocator: .system)
     }
 }

@@ -12,7 +12,7 @@ public struct Unroll: ~Copyable {
     public private(set) var hasDiverged = false
     /// The loss of the first minibatch.
     public private(set) var firstLoss = Double.nan
-    private var optimizer: Optimizer
+    private(set) var optimizer: Optimizer
     private let worker: any TaskWorker
     /// As the task sees them; parameter and gradient as the optimizer sees them follow, where they differ.
     private let memory: UnsafeMutablePointer<Float>

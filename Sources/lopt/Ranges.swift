@@ -1,0 +1,56 @@
+import ArgumentParser
+import Foundation
+import LOptMeta
+
+struct Ranges: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measures what weights see while they train the tasks of meta-training, and writes weights that are clamped to it.",
+        discussion: """
+            The last thing to do with weights that were meta-trained. Every statistic of a tensor that the extensions' log-step reads, \
+            and the log-step itself, gets the range in which it lies in training runs drawn as meta-training draws them \
+            (tensor_ranges), so that nothing outside of training can make steps that training never saw; and a tensor whose \
+            gradient is 0 rests (skip_idle_tensors). All other numbers stay as they are. About a minute.
+
+              lopt ranges runs/star/weights.safetensors --out star.safetensors
+            """)
+
+    @Argument(help: "A weights file or the name of built-in weights, with the extension tensor_scale.")
+    var weights: String
+    @Option(help: "The weights file to write; without it the ranges are only printed.")
+    var out: String?
+    @Option(help: "Training runs.")
+    var runs = 400
+    @Option(help: "The part of all values that is left out at either end.")
+    var tail = 0.001
+    @Option(help: "Of all randomness.")
+    var seed: UInt64 = 1
+    @Option(help: "Threads; 0 is one for each processor. No result depends on it.")
+    var threads = 0
+
+    func validate() throws {
+        guard (1...1_000_000).contains(runs) else { throw ValidationError("--runs is \(runs); allowed are 1 to 1000000") }
+        guard tail >= 0, tail < 0.5 else { throw ValidationError("--tail is \(tail); allowed are 0 to below 0.5") }
+        guard (0...1024).contains(threads) else { throw ValidationError("--threads is \(threads); allowed are 0 to 1024") }
+    }
+
+    func run() async throws {
+        let named = try NamedWeights(weights)
+        var ranges = StatisticRanges()
+        (ranges.runs, ranges.tail, ranges.seed) = (runs, tail, seed)
+        let stages = Recipe.star.configuration().stages
+        let runs = runs
+        let bounded = try await ranges.bounded(
+            named, try TaskDistribution(), unrolls: stages[stages.count - 1].unrolls,
+            threads: threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
+        ) { done in
+            guard isatty(STDERR_FILENO) == 1 else { return }
+            FileHandle.standardError.write(Data("\r\(done) of \(runs) runs\(done == runs ? "\n" : "")".utf8))
+        }
+        print(WeightsInspection(bounded).rangesText)
+        guard let out else { return }
+        let note = "lopt ranges, commit \(currentCommit()), \(runs) runs of tasks \(TaskDistribution.name), tail \(tail), seed \(seed)"
+        let notes = named.notes.map { ($0.key, $0.value) }.filter { $0.0 != "ranges" } + [("ranges", note)]
+        try bounded.weights.write(to: URL(filePath: out), notes: notes)
+        print("wrote \(out)")
+    }
+}

@@ -86,8 +86,17 @@ import Testing
             for wrong in misspelt where wrong != key {
                 var file = WeightsFile()
                 file.metadata[wrong] = "1"
-                expect(file, "there is no key '\(wrong)' in the metadata of weights; is '\(key)' meant?")
+                // Which one is meant is not sure of a word between two keys.
+                expect(file, "there is no key '\(wrong)' in the metadata of weights; is '")
             }
+        }
+        for (wrong, key) in [
+            ("nominal_step_size", "nominal_stepsize"), ("initial_rms_decay", "initial_rms_decays"), ("exp_mul", "exp_mult"),
+            ("stepmult", "step_mult"), ("hidden-layers", "hidden_layers"), ("aggregate_magnitudes", "aggregate_magnitude"),
+        ] {
+            var file = WeightsFile()
+            file.metadata[wrong] = "1"
+            expect(file, "there is no key '\(wrong)' in the metadata of weights; is '\(key)' meant?")
         }
     }
 

@@ -78,7 +78,7 @@ private struct WeightsArgument {
         }
         var url = URL(fileURLWithPath: text)
         if isThere && isFolder.boolValue { url.appendPathComponent("weights.safetensors") }
-        file = url.path
+        file = isThere && isFolder.boolValue ? text + "/weights.safetensors" : text
         var path = url.standardizedFileURL.deletingPathExtension().pathComponents.filter { $0 != "/" }
         if path.count > 1 && url.lastPathComponent == "weights.safetensors" { path.removeLast() }
         self.path = path

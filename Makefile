@@ -249,7 +249,8 @@ clean:
 help:
 	@echo 'make                 the library: build/liblopt.so'
 	@echo 'make demo            trains a small network from C and prints what it does'
-	@echo 'make tool            the command build/lopt: meta-train, evaluate, inspect, stability'
+	@echo 'make examples        the programs of examples-c, in build/examples'
+	@echo 'make tool            the command build/lopt: meta-train, evaluate, inspect, stability, curves'
 	@echo 'make test            every test; SLOW=1 those that take minutes too'
 	@echo 'make fuzz            parsers and calls on inputs that look for trouble; SECONDS=60 each'
 	@echo 'make check-library   size, dependencies and symbols of the library'

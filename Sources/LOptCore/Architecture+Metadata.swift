@@ -1,5 +1,5 @@
 /// One constructor value as the metadata of a weights file hold it: text under the name that the authors' constructors
-/// and update-rule.md give it. Whole numbers, truth values (0, 1) and estimators (their number) are kept as doubles, so
+/// and docs/update-rule.md give it. Whole numbers, truth values (0, 1) and estimators (their number) are kept as doubles, so
 /// that one form serves reading, checking, writing and the digest.
 struct ConstructorValue {
     enum Form {

@@ -47,7 +47,7 @@ let package = Package(
         .executableTarget(
             name: "lopt",
             dependencies: [
-                "LOptMeta", "LOptCore", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "LOptMeta", "LOptCore", "CLOpt", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         // MARK: - Examples

@@ -1,5 +1,5 @@
 /// One constructor value as the metadata of a weights file hold it: text under the name that the authors' constructors
-/// and update-rule.md give it. Whole numbers, truth values (0, 1) and estimators (their number) are kept as doubles, so
+/// and docs/update-rule.md give it. Whole numbers, truth values (0, 1) and estimators (their number) are kept as doubles, so
 /// that one form serves reading, checking, writing and the digest.
 struct ConstructorValue {
     enum Form {
@@ -64,6 +64,21 @@ extension Architecture {
         try Architecture.flag("selfnormalize_blackbox", &selfnormalizeBlackbox, body)
         try Architecture.number("nominal_epsilon", &nominalEpsilon, .epsilon, body)
         try Architecture.flag("skip_idle_tensors", &skipIdleTensors, body)
+    }
+
+    /// Throws for a key that is none of this kind's but would be one with one or two letters changed: a misspelt value would else
+    /// be left out without a word, and the weights compute something else. Any other key is provenance.
+    func checkSpelling(of key: UnsafeRawBufferPointer, _ status: LOptStatus) throws(LOptError) {
+        var copy = self
+        for changes in 0...2 {
+            var near: StaticString?
+            try copy.forEachValue { item throws(LOptError) in
+                if near == nil, key.isNear(UnsafeRawBufferPointer(item.key), within: changes) { near = item.key }
+            }
+            guard let near else { continue }
+            guard changes > 0 else { return }
+            throw LOptError(status, "there is no key '\(key)' in the metadata of weights; is '\(near)' meant?")
+        }
     }
 
     /// The rule pairs momenta and factored accumulators, so their lists must be equally long.

@@ -27,6 +27,19 @@ extension UnsafeRawBufferPointer {
         return count - other.count
     }
 
+    /// Whether so many bytes put in, left out or replaced at most make one of the other. Both are short.
+    func isNear(_ other: UnsafeRawBufferPointer, within changes: Int) -> Bool {
+        guard abs(count - other.count) <= changes else { return false }
+        var same = 0
+        while same < count, same < other.count, self[same] == other[same] { same += 1 }
+        guard same < count || same < other.count else { return true }
+        guard changes > 0 else { return false }
+        let a = UnsafeRawBufferPointer(rebasing: dropFirst(same)), b = UnsafeRawBufferPointer(rebasing: other.dropFirst(same))
+        let shorterA = UnsafeRawBufferPointer(rebasing: a.dropFirst()), shorterB = UnsafeRawBufferPointer(rebasing: b.dropFirst())
+        return shorterA.isNear(shorterB, within: changes - 1) || shorterA.isNear(b, within: changes - 1)
+            || a.isNear(shorterB, within: changes - 1)
+    }
+
     func hasZero() -> Bool {
         for byte in self where byte == 0 { return true }
         return false

@@ -1,6 +1,6 @@
 extension Architecture {
     /// What the metadata of a weights file declare. A key that is absent has the constructor's default, one that is not
-    /// known is ignored, a value that does not parse or is out of its bounds is an error.
+    /// known is ignored unless it looks like a misspelt one, a value that does not parse or is out of its bounds is an error.
     init(metadataOf file: borrowing SafeTensors) throws(LOptError) {
         self.init()
         var i = 0
@@ -20,6 +20,11 @@ extension Architecture {
             throw LOptError(.weights, "kind is '\(kind)'; this library knows star and small_fc")
         }
         self.kind = kind.hasBytes(of: "star") ? .star : .smallFC
+        i = 0
+        while let pair = file.metadata(at: i) {
+            try checkSpelling(of: pair.key, .weights)
+            i += 1
+        }
         try readValues(of: file)
         tensorScale = self.kind == .star && file.index(of: "tensor_scale") != nil
         tensorSchedule = self.kind == .star && file.index(of: "tensor_schedule") != nil
@@ -135,7 +140,7 @@ extension Weights {
     /// Writes a weights file, which reads back as weights of the same digest. Its metadata are the constructor values,
     /// the notes, and of the notes of the file that these weights come from those whose keys are not among them.
     ///
-    /// Throws `.invalidArgument` for a note whose key is empty, occurs twice or is that of a constructor value, that is
+    /// Throws `.invalidArgument` for a note whose key is empty, occurs twice, is that of a constructor value or nearly, that is
     /// not UTF-8, or for notes beyond 1 MB; `.io`: the file at `path` is as it was then; `.noMemory`.
     public func write(
         path: UnsafePointer<CChar>, notes: UnsafeBufferPointer<Note>, allocator: Allocator
@@ -200,6 +205,7 @@ extension Weights {
             guard try !isReserved(key) else {
                 throw LOptError(.invalidArgument, "a note has the key '\(key)', which is that of a constructor value")
             }
+            try architecture.checkSpelling(of: key, .invalidArgument)
             for j in 0..<i where key.hasBytes(of: UnsafeRawBufferPointer(cString: notes[j].key)) {
                 throw LOptError(.invalidArgument, "two notes have the key '\(key)'")
             }

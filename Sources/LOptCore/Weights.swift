@@ -35,7 +35,7 @@ extension Weights {
     static let maximumFileSize = 8 << 20
     static let maximumHeaderSize = 1 << 20
 
-    /// Weights from the bytes of a weights file (architecture.md), which are copied.
+    /// Weights from the bytes of a weights file (docs/weights-file.md), which are copied.
     ///
     /// Throws `.weights` with a line that names what is wrong, `.noMemory`.
     public init(bytes: UnsafeRawBufferPointer, allocator: Allocator) throws(LOptError) {

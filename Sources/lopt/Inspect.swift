@@ -6,7 +6,7 @@ struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Prints what is in a weights file: rule, provenance, decays, step sizes.")
 
-    @Argument(help: "A weights file or the name of built-in weights.")
+    @Argument(help: "A weights file, a folder of lopt meta-train or the name of built-in weights.")
     var weights: String
 
     @Flag(help: "As JSON.")

@@ -9,20 +9,20 @@ struct MetaTrain: AsyncParsableCommand {
         abstract: "Meta-trains the weights of a learned optimizer by evolution strategies.",
         discussion: """
             Writes DIR/weights.safetensors, DIR/run.json (configuration, curve, commit) and DIR/checkpoint.json, every few \
-            minutes and at the end; an interrupt (Ctrl-C) stops after the outer step. --resume goes on from the checkpoint, bit \
-            for bit. The result depends on the configuration and its seed, not on the number of threads.
+            minutes and at the end; an interrupt (Ctrl-C) stops after the outer step, and all that was done is kept. --resume goes \
+            on from the checkpoint, bit for bit. The result depends on the configuration and its seed, not on the number of threads.
 
             A recipe has stages; --print-configuration shows all values as JSON, to be changed and given to --configuration.
 
-              lopt meta-train --out runs/star
+              lopt meta-train --out runs/star                                     # an hour on two cores; all day with --effort 10
               lopt meta-train --out runs/star --resume
-              lopt meta-train --recipe small_fc --effort 0.1 --out runs/small_fc
+              lopt meta-train --recipe small_fc --effort 0.1 --out runs/small_fc  # 15 minutes
             """)
 
     @Option(help: "Folder of the run; it is made if need be.")
     var out: String?
-    @Option(help: "\(Recipe.allCases.map(\.rawValue).joined(separator: ", ")).")
-    var recipe = Recipe.star
+    @Option(help: "\(Recipe.allCases.map(\.rawValue).joined(separator: ", ")); star if none is named.")
+    var recipe: Recipe?
     @Option(help: ArgumentHelp("Takes all values from a JSON file in place of a recipe.", valueName: "file"))
     var configuration: String?
     @Flag(help: "Prints the configuration as JSON and ends.")
@@ -30,13 +30,13 @@ struct MetaTrain: AsyncParsableCommand {
     @Flag(help: "Goes on from the checkpoint in the folder.")
     var resume = false
     @Option(help: ArgumentHelp(
-        "Starts from these weights, a file or the name of built-in ones, instead of from the rule's own start.",
+        "Starts from these weights, a file or the name of built-in ones, and their rule, instead of from the rule's own start.",
         valueName: "weights"))
     var start: String?
     @Flag(help: "With --start: adds the extensions of the configuration's rule that the weights lack, at 0, where they change nothing.")
     var extend = false
-    @Option(help: "Multiplies the outer steps of all stages.")
-    var effort = 1.0
+    @Option(help: "Multiplies the outer steps of all stages of the recipe; 1 if not given.")
+    var effort: Double?
     @Option(help: "Of all randomness.")
     var seed: UInt64?
     @Option(help: "Threads; 0 is one for each processor. No result depends on it.")
@@ -47,15 +47,20 @@ struct MetaTrain: AsyncParsableCommand {
     var checkpointMinutes = 3.0
 
     func validate() throws {
-        guard effort > 0, effort <= 1e6 else { throw ValidationError("effort is \(effort); it must be above 0") }
+        if let effort, !(effort > 0 && effort <= 1e6) {
+            throw ValidationError("--effort is \(effort); allowed is above 0 to 1000000")
+        }
+        if configuration != nil, recipe != nil || effort != nil {
+            throw ValidationError("--configuration stands in place of --recipe and --effort")
+        }
         guard threads >= 0, threads <= 1024 else { throw ValidationError("threads is \(threads); allowed are 0 to 1024") }
         guard checkpointMinutes > 0 else {
             throw ValidationError("checkpoint-minutes is \(checkpointMinutes); it must be above 0")
         }
         guard out != nil || printConfiguration else { throw ValidationError("--out is needed: the folder of the run") }
         guard start != nil || !extend else { throw ValidationError("--extend says how to take over weights: it needs --start") }
-        if resume && (configuration != nil || start != nil || seed != nil) {
-            throw ValidationError("--resume takes everything from the checkpoint; --configuration, --start, --seed do not go with it")
+        if resume && start != nil {
+            throw ValidationError("--resume goes on with the weights of the checkpoint; --start does not go with it")
         }
     }
 
@@ -74,50 +79,70 @@ struct MetaTrain: AsyncParsableCommand {
     }
 
     private func chosenConfiguration() throws -> MetaTrainingConfiguration {
-        guard let configuration else { return recipe.configuration(effort: effort, seed: seed ?? 1) }
-        do {
-            var chosen = try JSONDecoder().decode(
-                MetaTrainingConfiguration.self, from: Data(contentsOf: URL(filePath: configuration)))
-            if let seed { chosen.seed = seed }
-            return chosen
-        } catch let error as DecodingError {
-            throw ValidationError("'\(configuration)' is not a configuration: \(error)")
-        }
+        guard let configuration else { return (recipe ?? .star).configuration(effort: effort ?? 1, seed: seed ?? 1) }
+        var chosen = try MetaTrainingConfiguration(contentsOf: URL(filePath: configuration))
+        if let seed { chosen.seed = seed }
+        return chosen
     }
 
     private func begun(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
         guard !directory.hasCheckpoint else {
-            throw ValidationError(
+            throw ConfigurationError(
                 "'\(directory.url.path)' holds a run already: go on with --resume, or name another folder")
         }
         var chosen = try chosenConfiguration()
         let parameters: MetaParameters
         if let start {
-            let weights = try readWeights(start)
+            let named = try NamedWeights(start)
+            let kind = RuleConfiguration(named.weights.architecture).kind
+            guard kind == chosen.rule.kind else {
+                throw ConfigurationError(
+                    "--start '\(start)' has weights of kind \(kind), and \(configurationName) is made for \(chosen.rule.kind)")
+            }
             parameters = extend
-                ? MetaParameters(continuing: weights, extendedBy: try chosen.rule.architecture())
-                : MetaParameters(continuing: weights)
+                ? MetaParameters(continuing: named.weights, extendedBy: try chosen.rule.architecture())
+                : MetaParameters(continuing: named.weights)
             chosen.rule = RuleConfiguration(parameters.architecture)
         } else {
             parameters = MetaParameters(structuredStartOf: try chosen.rule.architecture(), seed: chosen.seed)
         }
         try directory.create()
         let trainer = try MetaTrainer(chosen, start: parameters, tasks: try TaskDistribution(), threads: workers)
-        return MetaTrainingSession(trainer: trainer, startName: start ?? "structured", commit: currentCommit())
+        return MetaTrainingSession(trainer: trainer, startName: start ?? RunDirectory.structuredStart, commit: currentCommit())
     }
 
     private func resumed(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
         guard directory.hasCheckpoint else {
-            throw ValidationError("there is no checkpoint in '\(directory.url.path)' to resume from")
+            throw ConfigurationError("there is no checkpoint in '\(directory.url.path)' to resume from")
         }
         let checkpoint = try directory.readCheckpoint()
+        try checkThatChosen(is: checkpoint)
         let architecture = try checkpoint.state.configuration.rule.architecture()
         guard let parameters = MetaParameters(continuing: checkpoint.start, of: architecture) else {
-            throw ValidationError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
+            throw ConfigurationError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
         }
         let trainer = try MetaTrainer(
             resuming: checkpoint.state, start: parameters, tasks: try TaskDistribution(), threads: workers)
         return MetaTrainingSession(trainer: trainer, startName: checkpoint.startName, commit: checkpoint.commit)
+    }
+
+    /// A run goes on with what it was begun with; whoever names something else would wait for another result than that.
+    private func checkThatChosen(is checkpoint: RunDirectory.Checkpoint) throws {
+        var begun = checkpoint.state.configuration
+        guard recipe != nil || configuration != nil || effort != nil || seed != nil else { return }
+        // A seed alone says nothing about the rest.
+        var chosen = begun
+        if recipe != nil || configuration != nil || effort != nil { chosen = try chosenConfiguration() }
+        if let seed { chosen.seed = seed } else { begun.seed = chosen.seed }
+        guard let what = chosen.difference(from: begun, exceptRule: checkpoint.startName != RunDirectory.structuredStart)
+        else { return }
+        throw ConfigurationError(
+            "'\(out ?? "")' was begun with another configuration than is named here (\(what)); --resume alone goes on with its own, "
+                + "which is in run.json")
+    }
+
+    private var configurationName: String {
+        configuration.map { "the configuration '\($0)'" } ?? "the recipe \((recipe ?? .star).rawValue)"
     }
 }
 
@@ -135,19 +160,4 @@ func currentCommit() -> String {
     git.waitUntilExit()
     let commit = text.trimmingCharacters(in: .whitespacesAndNewlines)
     return git.terminationStatus == 0 && !commit.isEmpty ? commit : "unknown"
-}
-
-/// Weights from a file, or built-in ones by name. Throws a line that says what is wrong.
-func readWeights(_ name: String) throws -> Weights {
-    do throws(LOptError) {
-        if FileManager.default.fileExists(atPath: name) { return try Weights(path: name, allocator: .system) }
-        return try Weights(builtin: name, allocator: .system)
-    } catch {
-        throw ValidationError("\(name): \(error.text)")
-    }
-}
-
-extension LOptError {
-    /// The line as a String.
-    var text: String { message.withCString { String(cString: $0) } }
 }

@@ -25,7 +25,9 @@ final class MetaTrainingProgress {
     }
 
     func run(minutes: Double?, checkpointMinutes: Double) async throws {
-        let interrupt = Interrupt()
+        let interrupt = Interrupt {
+            standardError("meta-train: stopping after this outer step; once more stops at once, and keeps what was saved last")
+        }
         let begin = ContinuousClock.now
         func elapsed() -> Double { (ContinuousClock.now - begin) / .seconds(1) }
         let total = trainer.state.configuration.outerSteps
@@ -105,26 +107,4 @@ struct ProgressReport {
         let minutes = Int((seconds / 60).rounded(.up))
         return minutes < 120 ? "\(minutes) min" : String(format: "%.1f h", seconds / 3600)
     }
-}
-
-/// Turns the first SIGINT or SIGTERM into a flag; the second one ends the process as usual.
-final class Interrupt: @unchecked Sendable {
-    private let lock = NSLock()
-    private var pending = false
-    private var sources: [any DispatchSourceSignal] = []
-
-    init() {
-        for number in [SIGINT, SIGTERM] {
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler { [weak self] in
-                self?.lock.withLock { self?.pending = true }
-                signal(number, SIG_DFL)
-            }
-            source.resume()
-            sources.append(source)
-        }
-    }
-
-    var isPending: Bool { lock.withLock { pending } }
 }

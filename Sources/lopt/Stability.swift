@@ -12,7 +12,7 @@ struct Stability: ParsableCommand {
             term, the preconditioning or the blackbox off.
             """)
 
-    @Option(help: "A weights file or the name of built-in weights; may be given several times.")
+    @Option(help: "A weights file, a folder of lopt meta-train or the name of built-in weights; may be given several times.")
     var weights: [String] = ["star"]
 
     @Option(help: "Steps taken before, separated by commas.")
@@ -37,7 +37,7 @@ struct Stability: ParsableCommand {
     func run() throws {
         var probe = ResponseProbe()
         probe.parameterSize = parameterSize
-        for named in try weights.map({ try NamedWeights($0) }) {
+        for named in try NamedWeights.all(weights) {
             for steps in try stepList() {
                 let report = try StabilityReport(named, steps: steps, noises: noiseList(), probe: probe)
                 print(report.text)

@@ -31,7 +31,8 @@ struct ChartTests {
         let mean = Interval(value: 1.2, low: 0.9, high: 1.4)
         let dots = DotChart(
             title: "t", xLabel: "x", sides: ("<", ">"), rows: ["a&b"],
-            series: [DotChart.Series(label: "s", color: "#000000", values: [(1.5, true)], mean: mean)])
+            series: [DotChart.Series(label: "s", color: "#000000", values: [(1.5, true)], summary: mean)],
+            summary: "median")
         for source in [line.svg().source, dots.svg().source] {
             let parser = XMLParser(data: Data(source.utf8))
             #expect(parser.parse(), "\(String(describing: parser.parserError)): \(source)")
@@ -51,6 +52,26 @@ struct ChartTests {
                 "curves/bowl.svg", "curves/broken.svg", "ratio-star.svg", "ratio-star-cosine.svg", "speedup-star.svg",
                 "speedup-star-cosine.svg",
             ])
+    }
+
+    @Test func `the pictures show the rows of the table against tuned Adam, over the tasks of unseen families`() throws {
+        let directory = ScratchDirectory()
+        let evaluation = try Evaluation(
+            tasks: [Bowl(), Bowl(name: "steep", curvatures: [30, 3]), Bowl(name: "flat", curvatures: [0.1])],
+            weights: [NamedWeights("star")], horizons: [10, 30], seeds: 1, unseen: ["steep", "flat"])
+        let results = try evaluation.run(log: RunLog(directory: directory.url), threads: 2) { _ in }
+        let report = EvaluationReport(evaluation, results)
+        try report.writeCharts(evaluation, results, to: directory.url)
+        for (spec, file, baseline) in [
+            (evaluation.learned[0], "ratio-star.svg", Baseline.adam), (evaluation.learned[1], "ratio-star-cosine.svg", .cosineAdam),
+        ] {
+            let svg = try String(contentsOf: directory.url.appending(path: file), encoding: .utf8)
+            #expect(svg.contains("\(baseline.name), 2 tasks of families not meta-trained on"), "\(file)")
+            #expect(svg.contains(">steep<") && svg.contains(">flat<") && !svg.contains(">bowl<"))
+            let rows = report.unseenComparisons.filter { $0.optimizer == spec.id && $0.baseline == baseline.name }
+            #expect(rows.map(\.horizon) == [10, 30])
+            for row in rows { #expect(svg.contains(String(format: ">%.2f<", row.ratio?.value ?? 0)), "\(file): \(row.horizon)") }
+        }
     }
 
     @Test func `numbers are printed as people write them`() {

@@ -126,6 +126,77 @@ struct EvaluationTests {
         }
     }
 
+    @Test func `what was never reached counts as 0 in the median speed-up, and not as its bound in a mean`() throws {
+        // Curves that fall to a floor of their own; the baseline's is 0.1 on every task.
+        func result(_ task: String, _ optimizer: String, slowness: Double, floor: Double) -> RunResult {
+            let points = LossCurve.points(horizons: [1000])
+            var curve = LossCurve()
+            (curve.steps, curve.losses) = (points, points.map { max(1 / (1 + Double($0) / slowness), floor) })
+            return RunResult(
+                task: task, optimizer: optimizer, seed: 1, horizons: [1000], initialLoss: 1, divergedAt: nil,
+                outcomes: [RunResult.Outcome(horizon: 1000, trainingLoss: floor, heldOutLoss: nil)], curve: curve, isCosine: false)
+        }
+        let star = OptimizerSpec(.lopt(try NamedWeights("star")), .constant), adam = Baseline.untunedAdam.specs[0].id
+        // Four times as fast on two of five tasks, twice on one, never there on two: whatever the others' bounds, the third is 2.
+        let ours: [(slowness: Double, floor: Double)] = [(2.5, 0.01), (2.5, 0.01), (5, 0.01), (10, 0.5), (10, 0.11)]
+        func comparison(_ kept: [Int]) -> Comparison {
+            let results = kept.flatMap { i in
+                [
+                    result("task\(i)", star.id, slowness: ours[i].slowness, floor: ours[i].floor),
+                    result("task\(i)", adam, slowness: 10, floor: 0.1),
+                ]
+            }
+            return Comparison(
+                star, with: .untunedAdam, horizon: 1000, tasks: kept.map { "task\($0)" }, LossTable(results, horizons: [1000]))
+        }
+        let all = comparison([0, 1, 2, 3, 4])
+        #expect(all.tasks.map(\.isReached) == [true, true, true, false, false])
+        #expect(all.reached == 3)
+        #expect(all.speedUp?.value == all.tasks[2].speedUp && abs(all.tasks[2].speedUp / 2 - 1) < 0.15, "\(all.tasks[2].speedUp)")
+        // Bounds of 0.1 and above would lift a mean; most of these were never reached.
+        #expect(comparison([2, 3, 4]).speedUp?.value == 0)
+        #expect(comparison([2, 3]).speedUp?.value == 0, "the lower of the two in the middle")
+        #expect(comparison([0]).speedUp?.value == comparison([0]).tasks[0].speedUp)
+    }
+
+    @Test func `weights of two runs have names of their own, from their folders`() throws {
+        let directory = ScratchDirectory()
+        func put(_ path: String) throws -> String {
+            let url = directory.url.appending(path: path)
+            try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try FileManager.default.copyItem(atPath: "weights/star.safetensors", toPath: url.path)
+            return url.path
+        }
+        let a = try put("one/weights.safetensors"), b = try put("two/weights.safetensors")
+        let folder = directory.url.appending(path: "one").path
+        #expect(try NamedWeights.all([a, b]).map(\.name) == ["one", "two"])
+        #expect(try NamedWeights.all([folder, b, "star"]).map(\.name) == ["one", "two", "star"])
+        let c = try put("other/one/weights.safetensors"), d = try put("other/star.safetensors"), e = try put("third/star.safetensors")
+        #expect(try NamedWeights.all([a, c]).map(\.name).map { $0.hasSuffix("-one") } == [true, true])
+        #expect(try NamedWeights.all([c, d, e, "star"]).map(\.name) == ["one", "other-star", "third-star", "star"])
+        #expect(throws: EvaluationError.self) { try Evaluation(tasks: [Bowl()], weights: NamedWeights.all([a, a]), horizons: [1], seeds: 1) }
+        #expect(throws: Never.self) { try Evaluation(tasks: [Bowl()], weights: NamedWeights.all([a, c]), horizons: [1], seeds: 1) }
+    }
+
+    @Test func `what the system refuses is one line with the path and its reason`() throws {
+        let directory = ScratchDirectory()
+        func expect(_ path: String, _ reason: String, _ body: () throws -> Void) {
+            #expect { try body() } throws: { "\($0)" == "'\(path)' cannot be \(reason)" }
+        }
+        try FileManager.default.createDirectory(at: directory.url, withIntermediateDirectories: true)
+        let file = directory.url.appending(path: "file").path, within = file + "/folder"
+        try Data("{}\n".utf8).write(to: URL(filePath: file))
+        expect(within, "made: Not a directory") { _ = try RunLog(directory: URL(filePath: within)) }
+        expect(within, "made: Not a directory") { try RunDirectory(within).create() }
+        expect(within + "/checkpoint.json", "read: Not a directory") { _ = try RunDirectory(within).readCheckpoint() }
+        let none = directory.url.appending(path: "none").path
+        expect(none, "read: No such file or directory") { _ = try MetaTrainingConfiguration(contentsOf: URL(filePath: none)) }
+        expect(directory.url.path, "read: Is a directory") { _ = try MetaTrainingConfiguration(contentsOf: directory.url) }
+        expect("/dev/full", "written: No space left on device") { try URL(filePath: "/dev/full").writeFile(Data("x".utf8)) }
+        var status = stat()
+        #expect(stat("/dev/full", &status) == 0 && status.st_mode & S_IFMT == S_IFCHR, "a device is not replaced")
+    }
+
     @Test func `names that do not exist or occur twice are refused`() throws {
         #expect(throws: EvaluationError.self) { try TaskList.select(["bowl", "cup"], from: tasks) }
         #expect(try TaskList.select(["steep"], from: tasks).map(\.name) == ["steep"])

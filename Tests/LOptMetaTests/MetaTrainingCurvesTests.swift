@@ -42,6 +42,6 @@ import Testing
         let one = try await run(scratch.url, "one"), other = try await run(scratch.url, "other", floor: 1e-6)
         #expect { try MetaTrainingCurves([one, other]) } throws: { "\($0)".contains("'other' has another objective") }
         let missing = RunDirectory(scratch.url.appending(path: "missing").path)
-        #expect { try MetaTrainingCurves([missing]) } throws: { "\($0)".contains("run.json' is not the record") }
+        #expect { try MetaTrainingCurves([missing]) } throws: { "\($0)".contains("run.json' cannot be read: No such file") }
     }
 }

@@ -137,6 +137,49 @@ import Testing
         #expect(try RuleConfiguration(rule.architecture()) == rule)
     }
 
+    @Test func `a configuration reads back from its file, and a key at any depth that none has is refused`() throws {
+        let scratch = ScratchDirectory()
+        try FileManager.default.createDirectory(at: scratch.url, withIntermediateDirectories: true)
+        let file = scratch.url.appending(path: "c.json")
+        for recipe in Recipe.allCases {
+            let whole = try JSONEncoder().encode(recipe.configuration())
+            try whole.write(to: file)
+            #expect(try MetaTrainingConfiguration(contentsOf: file) == recipe.configuration())
+            let text = String(decoding: whole, as: UTF8.self)
+            // A key more in every object there is.
+            for place in text.indices where text[place] == "{" {
+                var other = text
+                other.insert(contentsOf: "\"mispelt\":1,", at: other.index(after: place))
+                try Data(other.utf8).write(to: file)
+                #expect { try MetaTrainingConfiguration(contentsOf: file) } throws: {
+                    "\($0)".contains("'\(file.path)': there is no key '") && "\($0)".contains("mispelt'; there are ")
+                }
+            }
+        }
+        // An absent key of the rule takes its default, so that a misspelt one would not be missed.
+        let text = String(decoding: try JSONEncoder().encode(Recipe.star.configuration()), as: UTF8.self)
+        try Data(text.replacing("\"nominal_stepsize\"", with: "\"nominal_step_size\"").utf8).write(to: file)
+        #expect { try MetaTrainingConfiguration(contentsOf: file) } throws: { "\($0)".contains("no key 'rule.nominal_step_size'") }
+        try Data("{".utf8).write(to: file)
+        #expect(throws: ConfigurationError.self) { try MetaTrainingConfiguration(contentsOf: file) }
+    }
+
+    @Test func `another configuration than that of the run is named by what differs`() {
+        let star = Recipe.star.configuration()
+        #expect(star.difference(from: star, exceptRule: false) == nil)
+        #expect(Recipe.starAuthorsRule.configuration().difference(from: star, exceptRule: false) == "rule")
+        #expect(Recipe.starAuthorsRule.configuration().difference(from: star, exceptRule: true) == nil)
+        #expect(Recipe.star.configuration(effort: 0.5).difference(from: star, exceptRule: true) == "outer steps of stage 'nominal'")
+        #expect(Recipe.star.configuration(seed: 2).difference(from: star, exceptRule: true) == "seed")
+        #expect(Recipe.smallFC.configuration().difference(from: star, exceptRule: true) == "stages")
+        var changed = star
+        changed.stages[1].clip = 1
+        #expect(changed.difference(from: star, exceptRule: true) == "stage 'late'")
+        changed = star
+        changed.objective.floor = 1e-4
+        #expect(changed.difference(from: star, exceptRule: true) == "objective")
+    }
+
     @Test func `what cannot be run is refused by name`() throws {
         func message(_ change: (inout MetaTrainingConfiguration) -> Void) -> String {
             var configuration = Self.configuration(.pes)

@@ -70,6 +70,47 @@ import Testing
         }
     }
 
+    /// A value under a misspelt key would be left out, and the weights compute something else.
+    @Test func keysNearlyThoseOfAValueAreRefused() {
+        for key in WeightsFaultTests.values.map(\.key) {
+            let letters = Array(key)
+            var misspelt: Set<String> = [key + "s", "x" + key, key + "_2", "my" + key, key.uppercased().lowercased() + "__"]
+            for i in letters.indices {
+                misspelt.insert(String(letters[..<i] + letters[(i + 1)...]))
+                misspelt.insert(String(letters[..<i] + "-" + letters[(i + 1)...]))
+                misspelt.insert(String(letters[..<i] + "_" + letters[i...]))
+                guard i > 0 else { continue }
+                misspelt.insert(String(letters[..<(i - 1)]) + String([letters[i], letters[i - 1]]) + String(letters[(i + 1)...]))
+                misspelt.insert(String(letters[..<(i - 1)] + letters[(i + 1)...]))
+            }
+            for wrong in misspelt where wrong != key {
+                var file = WeightsFile()
+                file.metadata[wrong] = "1"
+                // Which one is meant is not sure of a word between two keys.
+                expect(file, "there is no key '\(wrong)' in the metadata of weights; is '")
+            }
+        }
+        for (wrong, key) in [
+            ("nominal_step_size", "nominal_stepsize"), ("initial_rms_decay", "initial_rms_decays"), ("exp_mul", "exp_mult"),
+            ("stepmult", "step_mult"), ("hidden-layers", "hidden_layers"), ("aggregate_magnitudes", "aggregate_magnitude"),
+        ] {
+            var file = WeightsFile()
+            file.metadata[wrong] = "1"
+            expect(file, "there is no key '\(wrong)' in the metadata of weights; is '\(key)' meant?")
+        }
+    }
+
+    /// Whatever else a file says of itself is its own.
+    @Test func otherKeysAreAllowed() throws {
+        var file = WeightsFile()
+        for key in [
+            "format", "id", "date", "name", "seed", "seconds", "outer_steps", "inner_steps", "provenance", "configuration", "size",
+            "hidden", "exp", "mult", "steps", "weight_decay_of_the_network", "kinds", "find", "initial", "x", "normalize", "",
+        ] { file.metadata[key] = "anything" }
+        let told = try weights(of: file.bytes), plain = try weights(of: WeightsFile().bytes)
+        #expect(told.architecture == plain.architecture && told.digest == plain.digest)
+    }
+
     @Test func momentaAndFactoredAccumulatorsMustBeEquallyMany() {
         var file = WeightsFile()
         file.metadata["initial_adafactor_decays"] = "[0.9, 0.99]"

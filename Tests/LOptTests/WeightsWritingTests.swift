@@ -104,6 +104,7 @@ import Testing
             ([("kind", "small_fc")], "a note has the key 'kind', which is that of a constructor value"),
             ([("format_version", "2")], "a note has the key 'format_version'"),
             ([("seed", "1"), ("exp_mult", "1")], "a note has the key 'exp_mult'"),
+            ([("seed", "1"), ("exp_mul", "1")], "there is no key 'exp_mul' in the metadata of weights; is 'exp_mult' meant?"),
             ([("seed", "1"), ("steps", "2"), ("seed", "3")], "two notes have the key 'seed'"),
             ([("log", String(repeating: "x", count: 1 << 20))], "the notes make a header of 105"),
         ]

@@ -13,68 +13,82 @@ struct OneWorkload: TaskSource {
     func task(_ seed: UInt64) -> any TrainingTask { task }
 }
 
+/// Ends the process with a line on standard error.
+func end(_ line: String, _ code: Int32) -> Never {
+    try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
+    exit(code)
+}
+
 let arguments = CommandLine.arguments
-guard let minutes = arguments.count > 1 ? Double(arguments[1]) : 10, minutes > 0, minutes.isFinite else {
-    print("specialise [MINUTES] [FOLDER]: MINUTES is '\(arguments[1])'; it must be a number above 0")
-    exit(2)
+guard let minutes = arguments.count > 1 ? Double(arguments[1]) : 10, minutes > 0, minutes.isFinite, arguments.count <= 3 else {
+    end("usage: specialise [MINUTES] [FOLDER]     (MINUTES is a number above 0, 10 if not given; FOLDER is specialised)", 2)
 }
-let folder = URL(filePath: arguments.count > 2 ? arguments[2] : "specialised", directoryHint: .isDirectory)
-let workload = Arm()
-let threads = ProcessInfo.processInfo.activeProcessorCount
+do {
+    try await specialise(
+        Arm(), minutes: minutes,
+        folder: URL(filePath: arguments.count > 2 ? arguments[2] : "specialised", directoryHint: .isDirectory))
+} catch {
+    end("specialise: \(error)", 1)
+}
+if fflush(nil) != 0 { end("specialise: the output cannot be written", 1) }
 
-// One stage, from the shipped weights on, with the horizons that the workload is trained for. It trains the nominal term and the
-// decays, some forty numbers: in ten minutes the network's hundreds would be a random walk.
-let shipped = try Weights(builtin: "star", allocator: .system)
-var stage = MetaTrainingConfiguration.Stage("nominal", outerSteps: 4000, groups: [.decays, .nominal, .lateDecay])
-stage.sigma = 0.04
-stage.clip = 2
-stage.learningRate = 4e-3
-stage.unrolls.shortestHorizon = 200
-stage.unrolls.longestHorizon = 2000
-stage.unrolls.reparameterized = 0
-stage.unrolls.scheduled = 0
-stage.unrolls.freeCost = 0
-var configuration = MetaTrainingConfiguration(stages: [stage])
-configuration.rule = RuleConfiguration(shipped.architecture)
-configuration.averaging = 0.98
+func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) async throws {
+    let threads = ProcessInfo.processInfo.activeProcessorCount
 
-let trainer = try MetaTrainer(
-    configuration, start: MetaParameters(continuing: shipped), tasks: OneWorkload(task: workload), threads: threads)
-let begin = ContinuousClock.now
-var shown = begin
-print("specialising 'star' to \(workload.name), \(workload.parameterCount) parameters, for \(minutes) minutes")
-await trainer.run { state in
-    let now = ContinuousClock.now
-    if now - shown > .seconds(10) {
-        shown = now
-        let left = minutes * 60 - (now - begin) / .seconds(1)
-        print(
-            "  outer step \(state.outerStep), objective \(String(format: "%.3f", state.recentObjective)), "
-                + "\(Int(max(left, 0))) s left")
-        fflush(nil)
-        trainer.record(validation: nil)
+    // One stage, from the shipped weights on, with the horizons that the workload is trained for. It trains the nominal term and the
+    // decays, some forty numbers: in ten minutes the network's hundreds would be a random walk.
+    let shipped = try Weights(builtin: "star", allocator: .system)
+    var stage = MetaTrainingConfiguration.Stage("nominal", outerSteps: 4000, groups: [.decays, .nominal, .lateDecay])
+    stage.sigma = 0.04
+    stage.clip = 2
+    stage.learningRate = 4e-3
+    stage.unrolls.shortestHorizon = 200
+    stage.unrolls.longestHorizon = 2000
+    stage.unrolls.reparameterized = 0
+    stage.unrolls.scheduled = 0
+    stage.unrolls.freeCost = 0
+    var configuration = MetaTrainingConfiguration(stages: [stage])
+    configuration.rule = RuleConfiguration(shipped.architecture)
+    configuration.averaging = 0.98
+
+    let trainer = try MetaTrainer(
+        configuration, start: MetaParameters(continuing: shipped), tasks: OneWorkload(task: workload), threads: threads)
+    let begin = ContinuousClock.now
+    var shown = begin
+    print("specialising 'star' to \(workload.name), \(workload.parameterCount) parameters, for \(minutes) minutes")
+    await trainer.run { state in
+        let now = ContinuousClock.now
+        if now - shown > .seconds(10) {
+            shown = now
+            let left = minutes * 60 - (now - begin) / .seconds(1)
+            print(
+                "  outer step \(state.outerStep), objective \(String(format: "%.3f", state.recentObjective)), "
+                    + "\(Int(max(left, 0))) s left")
+            fflush(nil)
+            trainer.record(validation: nil)
+        }
+        return now - begin > .seconds(minutes * 60) ? .stop : .goOn
     }
-    return now - begin > .seconds(minutes * 60) ? .stop : .goOn
-}
 
-// Before and after, and tuned Adam, on starts and minibatches that were in no unroll.
-let directory = RunDirectory(folder.path)
-try directory.create()
-try directory.write(
-    RunDirectory.Checkpoint(
-        state: try trainer.checkpoint(), start: trainer.parameters.base, startName: "star", tasks: workload.name,
-        commit: "unknown"),
-    weights: trainer.weights())
-let evaluation = try Evaluation(
-    tasks: [workload],
-    weights: [
-        NamedWeights("star"), NamedWeights(name: "specialised", weights: trainer.weights()),
-    ],
-    horizons: [200, 1000, 2000], seeds: 5)
-let results = try evaluation.run(log: RunLog(directory: folder), threads: threads) { progress in
-    print("  evaluating: \(Int(100 * progress.share)) %")
+    // Before and after, and tuned Adam, on starts and minibatches that were in no unroll.
+    let directory = RunDirectory(folder.path)
+    try directory.create()
+    try directory.write(
+        RunDirectory.Checkpoint(
+            state: try trainer.checkpoint(), start: trainer.parameters.base, startName: "star", tasks: workload.name,
+            commit: "unknown"),
+        weights: trainer.weights())
+    let evaluation = try Evaluation(
+        tasks: [workload],
+        weights: [
+            NamedWeights("star"), NamedWeights(name: "specialised", weights: trainer.weights()),
+        ],
+        horizons: [200, 1000, 2000], seeds: 5)
+    let results = try evaluation.run(log: RunLog(directory: folder), threads: threads) { progress in
+        print("  evaluating: \(Int(100 * progress.share)) %")
+    }
+    let report = EvaluationReport(evaluation, results)
+    try report.writeCharts(evaluation, results, to: folder)
+    print(report.losses(of: workload.name))
+    print("weights: \(directory.weightsURL.path); pictures beside them")
 }
-let report = EvaluationReport(evaluation, results)
-try report.writeCharts(evaluation, results, to: folder)
-print(report.losses(of: workload.name))
-print("weights: \(directory.weightsURL.path); pictures beside them")

@@ -33,13 +33,7 @@ public struct DataFolder: Sendable {
         FileManager.default.fileExists(atPath: url.appending(path: "digits/images-idx3-ubyte").path)
     }
 
-    func read(_ path: String) throws -> [UInt8] {
-        do {
-            return [UInt8](try Data(contentsOf: url.appending(path: path)))
-        } catch {
-            throw ConfigurationError("'\(url.appending(path: path).path)' cannot be read: \(error.localizedDescription)")
-        }
-    }
+    func read(_ path: String) throws -> [UInt8] { [UInt8](try url.appending(path: path).readFile()) }
 }
 
 /// The bundled real data, each loaded once.

@@ -11,7 +11,8 @@ public struct Comparison: Codable, Sendable {
         public let heldOutRatio: Double?
         /// Steps that the baseline needs for its final loss over the steps that the learned optimizer needs for it.
         public let speedUp: Double
-        /// False if the learned optimizer never got there: `speedUp` counts its whole run then, and is an upper bound.
+        /// False if the learned optimizer never got there: `speedUp` counts its whole run then, and is an upper bound of what it
+        /// would be.
         public let isReached: Bool
         /// How many seeds diverged.
         public let divergences: Int
@@ -27,7 +28,11 @@ public struct Comparison: Codable, Sendable {
     /// Geometric means over the tasks.
     public let ratio: Interval?
     public let heldOutRatio: Interval?
+    /// The median over the tasks, of an even number the lower of the two in the middle. A task where the learned optimizer never
+    /// got there counts as 0: no bound is averaged.
     public let speedUp: Interval?
+    /// Tasks where it got there.
+    public let reached: Int
     /// Tasks with a ratio below 1.
     public let wins: Interval?
     /// Runs that diverged.
@@ -41,7 +46,8 @@ public struct Comparison: Codable, Sendable {
         self.horizon = horizon
         ratio = Interval.geometricMean(tasks.map(\.ratio))
         heldOutRatio = Interval.geometricMean(tasks.compactMap(\.heldOutRatio))
-        speedUp = Interval.geometricMean(tasks.map(\.speedUp))
+        speedUp = Interval.lowerMedian(tasks.map { $0.isReached ? $0.speedUp : 0 })
+        reached = tasks.count { $0.isReached }
         wins = Interval.count(tasks.map { $0.ratio < 1 })
         divergences = tasks.reduce(0) { $0 + $1.divergences }
         baselineDivergences = tasks.reduce(0) { $0 + $1.baselineDivergences }

@@ -7,7 +7,8 @@ struct DotChart {
         let color: String
         /// One for each row; a hollow dot stands for a bound.
         let values: [(value: Double, isBound: Bool)]
-        let mean: Interval?
+        /// Over the rows; not positive where it is beyond every bound.
+        let summary: Interval?
     }
 
     let title: String
@@ -16,6 +17,8 @@ struct DotChart {
     let sides: (left: String, right: String)
     let rows: [String]
     let series: [Series]
+    /// What the summaries are.
+    let summary: String
 
     func svg() -> SVGDocument {
         let rowHeight = 24.0
@@ -24,7 +27,7 @@ struct DotChart {
         let meansTop = top + rowHeight * Double(rows.count) + 14
         let bottom = meansTop + rowHeight * Double(series.count) + 4
         var svg = SVGDocument(width: right + 40, height: bottom + 62)
-        let all = series.flatMap { $0.values.map(\.value) + [$0.mean?.low, $0.mean?.high].compactMap { $0 } }
+        let all = series.flatMap { $0.values.map(\.value) + [$0.summary?.low, $0.summary?.high].compactMap { $0 } }
         let x = LogAxis(covering: all + [0.8, 1.25], start: left + 8, end: right - 8)
         svg.text(16, 26, title, size: 15, color: "#111111", isBold: true)
         drawLegend(&svg)
@@ -50,13 +53,14 @@ struct DotChart {
         }
         svg.line(left, meansTop - 7, right, meansTop - 7, "#555555")
         for (i, series) in series.enumerated() {
-            guard let mean = series.mean else { continue }
+            guard let interval = series.summary else { continue }
             let middle = meansTop + rowHeight * (Double(i) + 0.5)
-            svg.text(left - 8, middle + 4, i == 0 ? "geometric mean" : "", anchor: .end, isBold: true)
-            svg.line(x.position(mean.low), middle, x.position(mean.high), middle, series.color, width: 3)
-            svg.circle(x.position(mean.value), middle, radius: 6, fill: series.color)
-            let label = String(format: "%.2f", mean.value)
-            svg.text(x.position(mean.value), middle - 9, label, size: 11, color: series.color, anchor: .middle, isBold: true)
+            svg.text(left - 8, middle + 4, i == 0 ? summary : "", anchor: .end, isBold: true)
+            let (low, value, high) = (x.position(interval.low), x.position(interval.value), x.position(interval.high))
+            svg.line(low, middle, high, middle, series.color, width: 3)
+            svg.circle(value, middle, radius: 6, fill: series.color)
+            let label = interval.value > 0 ? String(format: "%.2f", interval.value) : "not reached"
+            svg.text(value, middle - 9, label, size: 11, color: series.color, anchor: .middle, isBold: true)
         }
         svg.text((left + right) / 2, bottom + 42, xLabel, size: 13, anchor: .middle)
         return svg

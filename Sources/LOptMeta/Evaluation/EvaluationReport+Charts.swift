@@ -8,7 +8,8 @@ extension EvaluationReport {
         static func pick(_ colors: [String], _ i: Int) -> String { colors[i % colors.count] }
     }
 
-    /// Writes `curves/TASK.svg` for every task, and for every learned optimizer `ratio-NAME.svg` and `speedup-NAME.svg`.
+    /// Writes `curves/TASK.svg` for every task, and for every learned optimizer `ratio-NAME.svg` and `speedup-NAME.svg`: pictures of
+    /// the table's rows against Adam tuned under the same schedule, over the tasks of families not meta-trained on if there are some.
     public func writeCharts(_ evaluation: Evaluation, _ results: [RunResult], to directory: URL) throws {
         let table = LossTable(results, horizons: horizons)
         for task in tasks {
@@ -55,29 +56,36 @@ extension EvaluationReport {
 
     private func ratios(_ spec: OptimizerSpec) -> DotChart {
         chart(
-            spec, title: "\(spec.label): final training loss over that of the best baseline",
+            spec, title: "final training loss over that of",
             xLabel: "ratio of final losses (logarithmic)", sides: ("lopt better", "lopt worse"),
-            value: { ($0.ratio, false) }, mean: \.ratio)
+            value: { ($0.ratio, false) }, summary: "geometric mean", \.ratio)
     }
 
     private func speedUps(_ spec: OptimizerSpec) -> DotChart {
         chart(
-            spec, title: "\(spec.label): speed-up over the best baseline",
+            spec, title: "speed-up over",
             xLabel: "steps of the baseline to its final loss / steps of lopt to it (hollow: not reached, at most this)",
-            sides: ("lopt slower", "lopt faster"), value: { ($0.speedUp, !$0.isReached) }, mean: \.speedUp)
+            sides: ("lopt slower", "lopt faster"), value: { ($0.speedUp, !$0.isReached) }, summary: "median", \.speedUp)
     }
 
     private func chart(
         _ spec: OptimizerSpec, title: String, xLabel: String, sides: (left: String, right: String),
-        value: (Comparison.TaskEntry) -> (value: Double, isBound: Bool), mean: (Comparison) -> Interval?
+        value: (Comparison.TaskEntry) -> (value: Double, isBound: Bool), summary: String,
+        _ interval: (Comparison) -> Interval?
     ) -> DotChart {
-        let series = horizons.enumerated().compactMap { i, horizon in
-            comparison(spec, with: .best, horizon: horizon).map {
-                DotChart.Series(
-                    label: "\(Format.count(horizon)) steps", color: Palette.pick(Palette.horizons, i),
-                    values: $0.tasks.map(value), mean: mean($0))
-            }
+        let baseline: Baseline = spec.schedule == .constant ? .adam : .cosineAdam
+        let isUnseen = !unseenComparisons.isEmpty
+        let rows = (isUnseen ? unseenComparisons : comparisons).filter {
+            $0.optimizer == spec.id && $0.baseline == baseline.name
         }
-        return DotChart(title: title, xLabel: xLabel, sides: sides, rows: tasks.map(\.name), series: series)
+        let series = rows.enumerated().map { i, comparison in
+            DotChart.Series(
+                label: "\(Format.count(comparison.horizon)) steps", color: Palette.pick(Palette.horizons, i),
+                values: comparison.tasks.map(value), summary: interval(comparison))
+        }
+        let names = rows.first?.tasks.map(\.task) ?? []
+        return DotChart(
+            title: "\(spec.label): \(title) \(baseline.name), \(names.count) tasks\(isUnseen ? " of families not meta-trained on" : "")",
+            xLabel: xLabel, sides: sides, rows: names, series: series, summary: summary)
     }
 }

@@ -3,10 +3,11 @@ extension EvaluationReport {
     public func text(learned: [OptimizerSpec]) -> String {
         var parts = [
             """
-            \(tasks.count) tasks, \(seeds) seeds. Ratios are of final training losses (mean of the last 5 % of the steps),
+            \(tasks.count) tasks, \(seeds) \(seeds == 1 ? "seed" : "seeds"). Ratios are of final training losses (mean of the last 5 % of the steps),
             geometric means over the tasks; below 1 the learned optimizer is better. A baseline's learning rate is the best of
             its grid for each task and horizon. Speed-up: steps that the baseline needs for its final loss over those that the
-            learned optimizer needs for it. In brackets 95 % bootstrap intervals over the tasks.
+            learned optimizer needs for it; the median over the tasks, where a task on which it never gets there counts as 0, and
+            on how many it does. In brackets 95 % bootstrap intervals over the tasks.
             """
         ]
         for spec in learned {
@@ -54,7 +55,8 @@ extension EvaluationReport {
 
     private func summary(_ comparisons: [Comparison], _ spec: OptimizerSpec) -> String {
         var table = TextTable(header: [
-            "baseline", "steps", "ratio", "tasks won", "held-out ratio", "speed-up", "diverged", "(baseline)",
+            "baseline", "steps", "ratio", "tasks won", "held-out ratio", "median speed-up", "reached", "diverged",
+            "(baseline)",
         ])
         for baseline in Baseline.all {
             for horizon in horizons {
@@ -66,7 +68,8 @@ extension EvaluationReport {
                 table.add([
                     baseline.name, Format.count(horizon), Format.interval(c.ratio),
                     Format.count(c.wins) + " of \(c.tasks.count)", Format.interval(c.heldOutRatio),
-                    Format.interval(c.speedUp), "\(c.divergences)", "\(c.baselineDivergences)",
+                    Format.interval(c.speedUp), "\(c.reached) of \(c.tasks.count)", "\(c.divergences)",
+                    "\(c.baselineDivergences)",
                 ])
             }
         }

@@ -78,6 +78,6 @@ public struct EvaluationReport: Codable, Sendable {
     public func write(to directory: URL) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try encoder.encode(self).write(to: directory.appendingPathComponent("report.json"), options: .atomic)
+        try directory.appendingPathComponent("report.json").writeFile(encoder.encode(self))
     }
 }

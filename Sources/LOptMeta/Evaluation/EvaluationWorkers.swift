@@ -18,7 +18,7 @@ final class EvaluationWorkers: Sendable {
         var next = 0
         var finished = 0
         var cost = 0.0
-        var lastReport = Date.distantPast
+        var lastReport = Date()
         var error: (any Error)?
     }
     private let jobs: [Job]
@@ -36,6 +36,7 @@ final class EvaluationWorkers: Sendable {
 
     /// Returns when all threads are done; throws what the first failed job threw.
     func run(threads: Int) throws {
+        if !jobs.isEmpty { report(EvaluationProgress(runs: 0, allRuns: jobs.count, share: 0, elapsed: 0)) }
         let group = DispatchGroup()
         for _ in 0..<min(threads, jobs.count) {
             group.enter()

@@ -27,6 +27,11 @@ public struct Interval: Codable, Equatable, Sendable {
         return Interval(value: exp(mean.value), low: exp(mean.low), high: exp(mean.high))
     }
 
+    /// nil for an empty sample; of an even number the lower of the two in the middle.
+    static func lowerMedian(_ sample: [Double]) -> Interval? {
+        sample.isEmpty ? nil : bootstrap(sample) { $0.sorted()[($0.count - 1) / 2] }
+    }
+
     /// How many of the sample hold.
     static func count(_ sample: [Bool]) -> Interval? {
         sample.isEmpty ? nil : bootstrap(sample.map { $0 ? 1 : 0 }) { $0.reduce(0, +) }

@@ -14,10 +14,11 @@ public final class RunLog: Sendable {
     /// Opens or makes `runs.jsonl` in the directory, which is made if need be. A last line that was cut short is dropped;
     /// any other that does not parse is an error.
     public init(directory: URL) throws {
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        try directory.makeFolder()
         url = directory.appendingPathComponent("runs.jsonl")
         var results: [RunResult.Key: RunResult] = [:]
-        if let data = try? Data(contentsOf: url) {
+        if url.isFile {
+            let data = try url.readFile()
             let decoder = JSONDecoder()
             let lines = data.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
             for (number, line) in lines.enumerated() where !line.isEmpty {
@@ -29,16 +30,36 @@ public final class RunLog: Sendable {
             }
         }
         try RunLog.write(Array(results.values), to: url)
-        let file = try FileHandle(forWritingTo: url)
-        try file.seekToEnd()
-        contents = Locked(Contents(results: results, file: file))
+        contents = Locked(Contents(results: results, file: try RunLog.open(url)))
     }
+
+    /// At its end.
+    private static func open(_ url: URL) throws -> FileHandle {
+        try url.access("written") {
+            let file = try FileHandle(forWritingTo: $0)
+            try file.seekToEnd()
+            return file
+        }
+    }
+
+    /// Finished runs in the file.
+    public var count: Int { contents.withLock { $0.results.count } }
 
     func result(_ key: RunResult.Key) -> RunResult? { contents.withLock { $0.results[key] } }
 
     func add(_ result: RunResult) throws {
         try contents.withLock {
-            try $0.file?.write(contentsOf: RunLog.line(result))
+            if let file = $0.file {
+                let line = try RunLog.line(result)
+                try url.access("written") { _ in
+                    let end = try file.offset()
+                    do { try file.write(contentsOf: line) } catch {
+                        // No part of a line stays between those of others.
+                        try? file.truncate(atOffset: end)
+                        throw error
+                    }
+                }
+            }
             $0.results[result.key] = result
         }
     }
@@ -48,8 +69,7 @@ public final class RunLog: Sendable {
         try contents.withLock {
             try $0.file?.close()
             try RunLog.write(Array($0.results.values), to: url)
-            $0.file = try FileHandle(forWritingTo: url)
-            try $0.file?.seekToEnd()
+            $0.file = try RunLog.open(url)
         }
     }
 
@@ -66,6 +86,6 @@ public final class RunLog: Sendable {
         }
         var data = Data()
         for i in sorted { data += try line(results[i]) }
-        try data.write(to: url, options: .atomic)
+        try url.writeFile(data)
     }
 }

@@ -58,8 +58,8 @@ struct SVGDocument {
     }
 
     func write(to url: URL) throws {
-        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
-        try Data(source.utf8).write(to: url, options: .atomic)
+        try url.deletingLastPathComponent().makeFolder()
+        try url.writeFile(Data(source.utf8))
     }
 
     private static func dashed(_ dash: String?) -> String { dash.map { " stroke-dasharray=\"\($0)\"" } ?? "" }

@@ -1,4 +1,5 @@
-/// The tasks that `lopt evaluate` knows: held out from meta-training.
+/// The tasks that `lopt evaluate` knows: networks held out from meta-training, some of them on data that it uses
+/// (`EvaluationSuite`).
 public enum TaskList {
     /// Throws `ConfigurationError` if the bundled data are not found.
     public static func all() throws -> [any TrainingTask] { try EvaluationSuite().entries.map(\.task) }

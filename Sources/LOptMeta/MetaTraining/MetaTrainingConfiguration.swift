@@ -1,3 +1,5 @@
+import Foundation
+
 /// Everything that decides the outcome of meta-training, to be written beside the weights. The same configuration gives the
 /// same weights, whatever the number of threads.
 public struct MetaTrainingConfiguration: Codable, Equatable, Sendable {
@@ -15,6 +17,53 @@ public struct MetaTrainingConfiguration: Codable, Equatable, Sendable {
 }
 
 extension MetaTrainingConfiguration {
+    /// From the JSON that `lopt meta-train --print-configuration` prints. Throws `FileError`, and `ConfigurationError` for what is
+    /// no configuration or has a key that none has: a misspelt one would else leave the default in its place.
+    public init(contentsOf url: URL) throws {
+        let data = try url.readFile()
+        do {
+            self = try JSONDecoder().decode(MetaTrainingConfiguration.self, from: data)
+            let known = try JSONSerialization.jsonObject(with: JSONEncoder().encode(self))
+            if let unknown = MetaTrainingConfiguration.unknownKey(try JSONSerialization.jsonObject(with: data), known) {
+                throw ConfigurationError("'\(url.path)': there is no key \(unknown)")
+            }
+        } catch let error as DecodingError {
+            throw ConfigurationError("'\(url.path)' is not a configuration: \(error.line)")
+        }
+    }
+
+    /// The first key of `given` that `known` lacks, with those that are allowed beside it. Everything known is written, so
+    /// what was read and comes out again is all there is.
+    private static func unknownKey(_ given: Any, _ known: Any, path: String = "") -> String? {
+        if let given = given as? [String: Any], let known = known as? [String: Any] {
+            for key in given.keys.sorted() {
+                let here = path.isEmpty ? key : "\(path).\(key)"
+                guard let value = known[key] else {
+                    return "'\(here)'; there are \(known.keys.sorted().joined(separator: ", "))"
+                }
+                if let found = unknownKey(given[key] ?? 0, value, path: here) { return found }
+            }
+        } else if let given = given as? [Any], let known = known as? [Any] {
+            for (i, (a, b)) in zip(given, known).enumerated() {
+                if let found = unknownKey(a, b, path: "\(path)[\(i)]") { return found }
+            }
+        }
+        return nil
+    }
+
+    /// What of a run these settings do not share with `other`, as a word for a message; nil if nothing. A rule that came with
+    /// weights to start from is theirs.
+    public func difference(from other: MetaTrainingConfiguration, exceptRule: Bool) -> String? {
+        if !exceptRule && rule != other.rule { return "rule" }
+        if seed != other.seed { return "seed" }
+        if objective != other.objective { return "objective" }
+        if (delay, averaging) != (other.delay, other.averaging) { return "delay or averaging" }
+        if stages.map(\.name) != other.stages.map(\.name) { return "stages" }
+        return zip(stages, other.stages).first { $0 != $1 }.map {
+            $0.outerSteps != $1.outerSteps ? "outer steps of stage '\($0.name)'" : "stage '\($0.name)'"
+        }
+    }
+
     public enum Method: String, Codable, CaseIterable, Sendable {
         /// Antithetic evolution strategies over whole unrolls.
         case full

@@ -11,6 +11,9 @@ public struct RunDirectory: Sendable {
 
     public init(_ path: String) { url = URL(filePath: path, directoryHint: .isDirectory) }
 
+    /// What `startName` says of a run that began with the rule's own start.
+    public static let structuredStart = "structured"
+
     /// What a checkpoint holds beside the state: everything that the run was started with.
     public struct Checkpoint: Codable, Sendable {
         public var state: MetaTrainingState
@@ -27,17 +30,15 @@ public struct RunDirectory: Sendable {
     }
 
     /// Throws for a folder that cannot be made.
-    public func create() throws {
-        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    }
+    public func create() throws { try url.makeFolder() }
 
-    public var hasCheckpoint: Bool { FileManager.default.fileExists(atPath: checkpointURL.path) }
+    public var hasCheckpoint: Bool { checkpointURL.isFile }
 
     public func readCheckpoint() throws -> Checkpoint {
         do {
-            return try JSONDecoder().decode(Checkpoint.self, from: Data(contentsOf: checkpointURL))
+            return try JSONDecoder().decode(Checkpoint.self, from: checkpointURL.readFile())
         } catch let error as DecodingError {
-            throw ConfigurationError("'\(checkpointURL.path)' is not a checkpoint of lopt meta-train: \(error)")
+            throw ConfigurationError("'\(checkpointURL.path)' is not a checkpoint of lopt meta-train: \(error.line)")
         }
     }
 
@@ -53,12 +54,12 @@ public struct RunDirectory: Sendable {
         var curve: [MetaTrainingPoint]
     }
 
-    /// Throws `ConfigurationError` if there is no `run.json` that can be read.
+    /// Throws `FileError` if `run.json` cannot be read, `ConfigurationError` if it is something else.
     func readRecord() throws -> Record {
         do {
-            return try JSONDecoder().decode(Record.self, from: Data(contentsOf: recordURL))
-        } catch {
-            throw ConfigurationError("'\(recordURL.path)' is not the record of a run of lopt meta-train: \(error)")
+            return try JSONDecoder().decode(Record.self, from: recordURL.readFile())
+        } catch let error as DecodingError {
+            throw ConfigurationError("'\(recordURL.path)' is not the record of a run of lopt meta-train: \(error.line)")
         }
     }
 
@@ -66,13 +67,13 @@ public struct RunDirectory: Sendable {
     public func write(_ checkpoint: Checkpoint, weights: borrowing Weights) throws {
         let state = checkpoint.state
         let encoder = JSONEncoder()
-        try encoder.encode(checkpoint).write(to: checkpointURL, options: .atomic)
+        try checkpointURL.writeFile(encoder.encode(checkpoint))
         let record = Record(
             configuration: state.configuration, start: checkpoint.startName, tasks: checkpoint.tasks,
             commit: checkpoint.commit, outerSteps: state.outerStep, innerSteps: state.innerSteps,
             seconds: state.seconds, curve: state.curve)
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try encoder.encode(record).write(to: recordURL, options: .atomic)
+        try recordURL.writeFile(encoder.encode(record))
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let configuration = String(decoding: try encoder.encode(state.configuration), as: UTF8.self)
         try weights.write(to: weightsURL, notes: [

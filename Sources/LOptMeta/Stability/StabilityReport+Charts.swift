@@ -3,13 +3,13 @@ import Foundation
 extension StabilityReport {
     /// Writes `stability-NAME-STEPS.json`, `.svg` (largest stable curvature) and `-radius.svg` into the directory.
     public func write(to directory: URL) throws {
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        try directory.makeFolder()
         let name = "stability-\(weights)-\(steps)"
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        try encoder.encode(self).write(to: directory.appendingPathComponent("\(name).json"), options: .atomic)
+        try directory.appendingPathComponent("\(name).json").writeFile(encoder.encode(self))
         try limitChart.svg().write(to: directory.appendingPathComponent("\(name).svg"))
         try radiusChart.write(to: directory.appendingPathComponent("\(name)-radius.svg"))
     }

@@ -1,9 +1,11 @@
-/// Tasks that meta-training never sees: other architectures, sizes, activations and data.
+/// Tasks that meta-training never sees: no network of it has the layers of one of these. Their data are not all its own: those of the
+/// digits and of the text are what meta-training trains other networks on, and of the validation tasks too.
 public struct EvaluationSuite: Sendable {
     /// A task and whether its family is one of the meta-training distribution.
     public struct Entry: Sendable {
         public let task: any TrainingTask
         public let family: String
+        /// Says nothing of the data.
         public let isFamilyTrained: Bool
     }
 

@@ -1,0 +1,65 @@
+import Foundation
+
+/// A file or folder that the system would not give: one line with its path, what was to be done with it, and the system's reason.
+public struct FileError: Error, CustomStringConvertible {
+    public let description: String
+
+    init(_ url: URL, _ verb: String, _ error: any Error) {
+        description = "'\(url.path)' cannot be \(verb): \(FileError.reason(error))"
+    }
+
+    /// What Foundation wraps is the system's error number, as a rule; its own words name no path, or several.
+    private static func reason(_ error: any Error) -> String {
+        var cause: (any Error)? = error
+        while let one = cause {
+            if let system = one as? POSIXError { return String(cString: strerror(system.code.rawValue)) }
+            let wrapper = one as NSError
+            if wrapper.domain == NSPOSIXErrorDomain { return String(cString: strerror(Int32(wrapper.code))) }
+            cause = wrapper.userInfo[NSUnderlyingErrorKey] as? any Error
+        }
+        return error.localizedDescription.replacingOccurrences(of: "\n", with: " ")
+    }
+}
+
+/// Every file and folder of meta-training and evaluation is read and written through these; what fails is a `FileError`.
+extension URL {
+    func access<Result>(_ verb: String, _ body: (URL) throws -> Result) throws -> Result {
+        do { return try body(self) } catch let error as FileError { throw error } catch { throw FileError(self, verb, error) }
+    }
+
+    func readFile() throws -> Data { try access("read") { try Data(contentsOf: $0) } }
+
+    /// In the place of the file there is, at once or not at all, if that is one; a device or a pipe gets the bytes.
+    func writeFile(_ data: Data) throws {
+        var status = stat()
+        let isOther = stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
+        try access("written") { try data.write(to: $0, options: isOther ? [] : .atomic) }
+    }
+
+    func makeFolder() throws {
+        try access("made") { try FileManager.default.createDirectory(at: $0, withIntermediateDirectories: true) }
+    }
+
+    var isFile: Bool { FileManager.default.fileExists(atPath: path) }
+}
+
+extension DecodingError {
+    /// In one line: where in the JSON, and what is wrong there.
+    var line: String {
+        if case .keyNotFound(let key, let context) = self {
+            return "\(DecodingError.place(context)) the key '\(key.stringValue)' is missing"
+        }
+        let context = switch self {
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .keyNotFound(_, let context),
+            .dataCorrupted(let context): context
+        @unknown default: Context(codingPath: [], debugDescription: "it cannot be decoded")
+        }
+        return "\(DecodingError.place(context)) \(context.debugDescription.replacingOccurrences(of: "\n", with: " "))"
+    }
+
+    private static func place(_ context: Context) -> String {
+        var path = ""
+        for key in context.codingPath { path += key.intValue.map { "[\($0)]" } ?? (path.isEmpty ? "" : ".") + key.stringValue }
+        return path.isEmpty ? "at its top" : "at \(path)"
+    }
+}

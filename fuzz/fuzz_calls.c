@@ -8,7 +8,8 @@
 
 enum { OPTIMIZERS = 2, WEIGHTS = 2, SAVED = 2, POOL = 2048, MOST_CALLS = 64 };
 
-static float parameters[POOL + 1], gradients[POOL + 1];
+/* A tensor of POOL elements may begin anywhere in the first half. */
+static float parameters[2 * POOL], gradients[2 * POOL];
 static char directory[64], paths[3][96];
 
 typedef struct host {
@@ -95,11 +96,12 @@ static lopt_options some_options(host *h) {
 
 /* ---- One call ----------------------------------------------------------------------------------------------------- */
 
-/* Bytes of what the optimizer holds, with memory that does not fail. */
+/* Bytes of what the optimizer holds, with memory that does not fail. Parameters only if all are bound. */
 static void *held(host *h, const lopt_optimizer *opt, size_t *size) {
     fuzz_books before = h->books;
     h->books.fail_at = 0;
-    void *bytes = opt ? fuzz_state(opt, LOPT_WITH_PARAMETERS, size) : NULL;
+    int bound = opt && lopt_state_size(opt, LOPT_WITH_PARAMETERS, size) == LOPT_OK;
+    void *bytes = opt ? fuzz_state(opt, bound ? LOPT_WITH_PARAMETERS : 0, size) : NULL;
     h->books = before;
     return bytes;
 }
@@ -171,6 +173,20 @@ static lopt_status add(host *h, lopt_optimizer *opt) {
     }
     const char *name = a_name(h);
     return lopt_add_tensor(opt, name, p, g, null == 4 ? NULL : shape, rank, null & 8 ? NULL : &index);
+}
+
+/* Places that collide as often as not, swaps among them; indices good, bad and repeated. */
+static lopt_status bind_many(host *h, lopt_optimizer *opt) {
+    static const int32_t counts[] = {0, 1, 2, 2, 3, 4, -1, INT32_MIN};
+    lopt_binding bindings[4];
+    int32_t count = PICK(h, counts);
+    unsigned which = next(h);
+    for (int32_t i = 0; i < count; i++) {
+        unsigned place = next(h) * 8u % POOL;
+        int32_t index = which & 1 ? an_index(h) : i;
+        bindings[i] = (lopt_binding){index, which & 4 ? NULL : parameters + place, which & 8 ? NULL : gradients + place};
+    }
+    return lopt_bind_many(opt, count, which & 2 ? NULL : bindings);
 }
 
 static lopt_status set_tensor(host *h, lopt_optimizer *opt) {
@@ -253,6 +269,7 @@ static void call(host *h, unsigned code) {
     case 8: status = lopt_bind(opt, an_index(h), next(h) & 1 ? NULL : parameters, next(h) & 1 ? NULL : gradients); break;
     case 9: status = lopt_save(opt, a_path(h), some_contents(h)); break;
     case 10: status = lopt_restore(opt, a_path(h), some_contents(h)); break;
+    case 11: status = bind_many(h, opt); break;
     }
     PROMISE(fuzz_is_status(status));
     PROMISE(status != LOPT_ERROR_WEIGHTS);
@@ -305,7 +322,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             h.weights[slot] = NULL;
             break;
         }
-        default: call(&h, code > 16 ? (code - 17) % 2 : code); break;
+        default: call(&h, code == 19 ? 11 : code > 16 ? code - 17 : code); break;
         }
     }
     for (int i = 0; i < OPTIMIZERS; i++) lopt_destroy(h.opt[i]);

@@ -101,8 +101,9 @@ void lopt_destroy(lopt_optimizer *opt);
  *
  *   name       1 to 255 bytes of UTF-8 without control characters, unique within the optimizer. Copied.
  *   parameter  the tensor, contiguous in row-major order ("C order"), f32, at any alignment. lopt_step updates it in place.
+ *              Parameters share memory with nothing. NULL: the memory comes later, with lopt_bind.
  *   gradient   the gradient of the loss with respect to it, same shape and order. Only read. Gradients may share memory
- *              with each other, but not with any parameter.
+ *              with each other, but not with any parameter. NULL likewise; a frozen tensor needs none.
  *   shape      extents, each >= 0. The rule keeps one statistic per row and one per column of the two largest extents, so
  *              pass a matrix as a matrix; a flat buffer of many tensors is added one tensor at a time (see
  *              examples-c/flat_buffer.c).
@@ -113,16 +114,35 @@ void lopt_destroy(lopt_optimizer *opt);
  * all tensors of one network to one optimizer, each as one tensor.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
- * (parameter and gradient may then be NULL). State is 4 * (K + 1) bytes per parameter (16 for the built-in weights) for
+ * (its pointers are never looked at). State is 4 * (K + 1) bytes per parameter (16 for the built-in weights) for
  * rank 2 and more, 4 * (2 K + 1) for rank 0 and 1, K the number of momenta, and a little per row and column.
  *
- * Errors: INVALID_ARGUMENT (a NULL, a bad or duplicate name, rank or extent out of range, more than 2^48 elements, memory
- * that overlaps another tensor's), NO_MEMORY. */
+ * Time grows as n log n with the number of tensors.
+ *
+ * Errors: INVALID_ARGUMENT (opt, name or shape is NULL, a bad or duplicate name, rank or extent out of range, more than 2^48
+ * elements, parameter or gradient overlaps a parameter), NO_MEMORY. */
 lopt_status lopt_add_tensor(lopt_optimizer *opt, const char *name, float *parameter, const float *gradient,
                             const int64_t *shape, int32_t rank, int32_t *index);
 
-/* Gives a tensor new memory, of the same shape; the state stays. Errors: INVALID_ARGUMENT. */
+/* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
+ *
+ * A parameter or a gradient that overlaps a parameter is refused. A gradient that has been read is free memory: other tensors'
+ * gradients and parameters may be put there. Should a gradient still lie in a parameter when it is to be read again, the step
+ * refuses. Errors: INVALID_ARGUMENT. */
 lopt_status lopt_bind(lopt_optimizer *opt, int32_t index, float *parameter, const float *gradient);
+
+/* Binds `count` tensors at once, all of them or, on an error, none: so they may take each other's memory. `bindings` may be NULL
+ * if count is 0.
+ *
+ *     lopt_bind_many(opt, 2, (lopt_binding[]){{0, b, db}, {1, a, da}});
+ *
+ * Errors: INVALID_ARGUMENT (as lopt_bind, a negative count, an index that is there twice). */
+typedef struct lopt_binding {
+    int32_t index;
+    float *parameter;
+    const float *gradient;
+} lopt_binding;
+lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, const lopt_binding *bindings);
 
 /* Takes one step: reads every gradient, updates every parameter in place. Does no I/O, allocates nothing, takes no lock
  * that a caller could hold.
@@ -141,7 +161,8 @@ lopt_status lopt_bind(lopt_optimizer *opt, int32_t index, float *parameter, cons
  * lopt_stats counts it. With "star" an element that has never had a gradient, say a mask of -1e9, does not count as part of
  * the tensor's size either.
  *
- * Errors: INVALID_ARGUMENT (opt is NULL, no tensor has been added), NONFINITE (only under that policy). */
+ * Errors: INVALID_ARGUMENT (opt is NULL, no tensor has been added, a tensor that is not frozen has a parameter or gradient that
+ * is NULL or a gradient that overlaps a parameter), NONFINITE (only under that policy). */
 lopt_status lopt_step(lopt_optimizer *opt);
 
 /* Takes one step of one tensor, as soon as its gradient is there: a training code can so free or reuse gradient memory
@@ -180,7 +201,7 @@ const char *lopt_version_string(void);
  *  To resume: create the optimizer with the same weights, add the same tensors, restore. Tensors are found by their names:
  *  the order in which they are added may differ, and so may the number of threads and the instruction set.
  *
- *  `contents` is 0 (state alone) or LOPT_WITH_PARAMETERS.
+ *  `contents` is 0 (state alone) or LOPT_WITH_PARAMETERS: then no tensor's parameter may be NULL (INVALID_ARGUMENT).
  * ================================================================================================================= */
 
 #define LOPT_WITH_PARAMETERS 1u
@@ -314,8 +335,8 @@ lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
 
 typedef struct lopt_tensor_options {
     size_t struct_size;        /* set by lopt_tensor_options_init                                          */
-    double lr_scale;           /* multiplies the optimizer's; 0 to 1e30; default 1                         */
-    double weight_decay_scale; /* multiplies the optimizer's weight decay; 0 to 1e30; default 1            */
+    double lr_scale;           /* multiplies the optimizer's; 0 to 1e30; default 1. A product above 1e30 counts as 1e30 */
+    double weight_decay_scale; /* multiplies the optimizer's weight decay; 0 to 1e30; default 1. The product likewise  */
     int32_t frozen;            /* 1: steps pass this tensor over (its gradient is not read); default 0     */
     int32_t reserved;          /* 0                                                                        */
 } lopt_tensor_options;
@@ -325,7 +346,15 @@ lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t index, const lo
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */
 
-/* Of the last step that was taken. RMS is the root mean square over the elements. */
+/* Of the last step that was taken. RMS is the root mean square over the elements.
+ *
+ * Of one tensor: of its own last step. If it was idle in that, gradient_rms and update_rms are 0, the rest is of the step before.
+ *
+ * Of all tensors together: of those that were stepped in the last step of the optimizer, which is the last lopt_step, or the
+ * lopt_step_tensor calls since then, back to where a tensor comes for the second time: with a call for each tensor in turn,
+ * what this turn has stepped so far. Tensors that were frozen, skipped or idle in it are left out, and without any the numbers
+ * are 0. A step that was not taken at all (LOPT_SKIPPED_NONFINITE under LOPT_NONFINITE_SKIP_STEP, an error) is none. The counters
+ * are over all tensors. Checkpoints keep steps, steps_skipped and nonfinite; the rest is of this optimizer. */
 typedef struct lopt_statistics {
     size_t struct_size;       /* set by the caller: sizeof(lopt_statistics)                                         */
     int64_t steps;            /* steps taken; of all tensors: the largest                                           */

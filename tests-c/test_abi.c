@@ -39,6 +39,8 @@ static void types(void) {
     FIELD(lopt_allocator, allocate), FIELD(lopt_allocator, deallocate), FIELD(lopt_allocator, context);
     SIZE(lopt_parallel_for);
     FIELD(lopt_parallel_for, run), FIELD(lopt_parallel_for, context);
+    SIZE(lopt_binding);
+    FIELD(lopt_binding, index), FIELD(lopt_binding, parameter), FIELD(lopt_binding, gradient);
     SIZE(lopt_log);
     FIELD(lopt_log, message), FIELD(lopt_log, context);
     SIZE(lopt_options);

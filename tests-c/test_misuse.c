@@ -75,13 +75,10 @@ static void test_null(void) {
     REFUSED(lopt_weights_from_memory("x", 1, NULL, NULL), "out", "NULL");
     REFUSED(lopt_add_tensor(NULL, "n", memory, gradient, shape, 1, &index), "opt", "NULL");
     REFUSED(lopt_add_tensor(opt, NULL, memory, gradient, shape, 1, &index), "name", "NULL");
-    REFUSED(lopt_add_tensor(opt, "n", NULL, gradient, shape, 1, &index), "parameter", "NULL");
-    REFUSED(lopt_add_tensor(opt, "n", memory, NULL, shape, 1, &index), "gradient", "NULL");
     REFUSED(lopt_add_tensor(opt, "n", memory, gradient, NULL, 1, &index), "shape", "NULL");
-    REFUSED(lopt_add_tensor(opt, "n", NULL, NULL, NULL, 0, &index), "parameter", "NULL");
     REFUSED(lopt_bind(NULL, 0, memory, gradient), "opt", "NULL");
-    REFUSED(lopt_bind(opt, 1, NULL, gradient), "parameter", "NULL");
-    REFUSED(lopt_bind(opt, 1, memory, NULL), "gradient", "NULL");
+    REFUSED(lopt_bind_many(NULL, 0, NULL), "opt", "NULL");
+    REFUSED(lopt_bind_many(opt, 1, NULL), "bindings", "NULL");
     REFUSED(lopt_step(NULL), "opt", "NULL");
     REFUSED(lopt_step_tensor(NULL, 0), "opt", "NULL");
     REFUSED(lopt_save(NULL, "x", 0), "opt", "NULL");
@@ -181,17 +178,22 @@ static void test_indices(void) {
     for (int i = 0; i < 5; i++) {
         check_context("index %d", bad[i]);
         REFUSED(lopt_bind(opt, bad[i], memory, gradient), "index", "2 tensors");
+        REFUSED(lopt_bind_many(opt, 2, (lopt_binding[]){{0, memory, gradient}, {bad[i], NULL, NULL}}), "index", "2 tensors");
         REFUSED(lopt_step_tensor(opt, bad[i]), "index", "2 tensors");
         REFUSED(lopt_set_tensor_options(opt, bad[i], &options), "index", "2 tensors");
         if (bad[i] != -1) REFUSED(lopt_stats(opt, bad[i], &statistics), "index", "2 tensors");
     }
     check_context("");
+    REFUSED(lopt_bind_many(opt, -1, (lopt_binding[]){{0, memory, gradient}}), "count is -1", "negative");
+    REFUSED(lopt_bind_many(opt, INT32_MIN, NULL), "count is", "negative");
+    REFUSED(lopt_bind_many(opt, 3, (lopt_binding[]){{1, NULL, NULL}, {0, memory, gradient}, {1, NULL, NULL}}), "index 1",
+            "once");
 }
 
 static int overlaps(int a, int a_size, int b, int b_size) { return a < b + b_size && b < a + a_size; }
 
-/* A tensor of 16 bytes at every pair of places among the parameters and gradients of two others: its parameter may touch
- * nothing, its gradient may share with gradients alone. */
+/* A tensor of 16 bytes at every pair of places among the parameters and gradients of two others: parameter and gradient may
+ * touch no parameter. That its parameter lies in a gradient of theirs is refused when that is to be read, and only then. */
 static void test_overlaps(void) {
     enum { SIZE = 16, END = 240 };
     static float pool[72], elsewhere[8];
@@ -205,17 +207,27 @@ static void test_overlaps(void) {
     CHECK_OK(lopt_add_tensor(other, "third", elsewhere, elsewhere + 4, (int64_t[]){4}, 1, NULL));
     CHECK_OK(lopt_add_tensor(other, "empty", at[0], at[0], (int64_t[]){0}, 1, NULL));
     snapshot state = snapshot_of(other, 0);
-    int step = check_repetitions(3, 7), accepted = 0, refused = 0;
+    int step = check_repetitions(3, 7), accepted = 0, refused = 0, caught = 0;
     for (int p = 0; p + SIZE <= END; p += step) {
         for (int g = 0; g + SIZE <= END; g += step) {
-            int allowed = !overlaps(p, SIZE, g, SIZE);
+            int allowed = !overlaps(p, SIZE, g, SIZE), can_step[2] = {1, 1};
             for (int i = 0; i < 4; i++) {
-                if (overlaps(p, SIZE, taken[i].at, taken[i].size)) allowed = 0;
-                if (taken[i].is_parameter && overlaps(g, SIZE, taken[i].at, taken[i].size)) allowed = 0;
+                if (!taken[i].is_parameter) {
+                    can_step[i / 2] = !overlaps(p, SIZE, taken[i].at, taken[i].size);
+                } else if (overlaps(p, SIZE, taken[i].at, taken[i].size) || overlaps(g, SIZE, taken[i].at, taken[i].size)) {
+                    allowed = 0;
+                }
             }
             check_context("parameter at %d, gradient at %d", p, g);
             float *parameter = (float *)(void *)((char *)pool + p), *gradient = (float *)(void *)((char *)pool + g);
             CHECK_STATUS(lopt_bind(other, 2, parameter, gradient), allowed ? LOPT_OK : LOPT_ERROR_INVALID_ARGUMENT);
+            for (int i = 0; i < 2 && allowed; i++) {
+                if (can_step[i]) continue;
+                caught++;
+                CHECK_STATUS(lopt_step_tensor(other, i), LOPT_ERROR_INVALID_ARGUMENT);
+                CHECK_STATUS(lopt_step(other), LOPT_ERROR_INVALID_ARGUMENT);
+                CHECK_MESSAGE("overlaps the parameter of tensor 'third'");
+            }
             CHECK_OK(lopt_bind(other, 2, elsewhere, elsewhere + 4));
             accepted += allowed, refused += !allowed;
             if (allowed) continue;
@@ -226,7 +238,7 @@ static void test_overlaps(void) {
         }
     }
     check_context("");
-    CHECK(accepted > 100 && refused > 100);
+    CHECK(accepted > 100 && refused > 100 && caught > 100);
     snapshot now = snapshot_of(other, 0);
     CHECK_INT(now.size, state.size);
     CHECK_BYTES(now.bytes, state.bytes, state.size);

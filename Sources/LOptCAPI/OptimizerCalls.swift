@@ -95,8 +95,23 @@ public func lopt_bind(
     _ handle: OpaquePointer!, _ index: Int32, _ parameter: UnsafeMutablePointer<Float>!,
     _ gradient: UnsafePointer<Float>!
 ) -> lopt_status {
+    withUnsafePointer(to: lopt_binding(index: index, parameter: parameter, gradient: gradient)) { binding in
+        lopt_bind_many(handle, 1, binding)
+    }
+}
+
+@implementation @_cdecl("lopt_bind_many")
+public func lopt_bind_many(
+    _ handle: OpaquePointer!, _ count: Int32, _ bindings: UnsafePointer<lopt_binding>!
+) -> lopt_status {
     status { () throws(LOptError) in
-        try optimizer(handle).pointee.optimizer.bind(Int(index), parameter: parameter, gradient: gradient)
+        let opt = try optimizer(handle)
+        guard count >= 0 else { throw LOptError(.invalidArgument, "count is \(count); it must not be negative") }
+        guard count > 0 else { return LOPT_OK }
+        guard let bindings else { throw missing("bindings") }
+        try opt.pointee.optimizer.bind(Int(count)) { k in
+            Binding(Int(bindings[k].index), parameter: bindings[k].parameter, gradient: bindings[k].gradient)
+        }
         return LOPT_OK
     }
 }

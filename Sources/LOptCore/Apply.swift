@@ -122,7 +122,7 @@ extension Rule {
         guard plan.hasBlackbox else { return }
         let selfNormalizer = architecture.selfnormalizeBlackbox ? sums.mean(Int(LOPT_SUM_G)) : 1
         apply.blackbox = 1
-        apply.blackbox_scale = Float(scales.update * architecture.stepMult * selfNormalizer)
+        apply.blackbox_scale = finite(scales.update * architecture.stepMult * selfNormalizer)
     }
 
     /// w = step_size G. The caller's decay goes with the step size: caller_keep = 1 - step_size weight_decay.
@@ -134,11 +134,11 @@ extension Rule {
             apply.nominal_offset = Float(logStepShift(t, sums, tensors: scales.tensors))
             apply.nominal_least = Float(limits.least)
             apply.nominal_most = Float(limits.most)
-            apply.nominal_scale = Float(scales.update * architecture.nominalStepsize)
-            apply.caller_decay = Float(scales.decayByStepSize * architecture.nominalStepsize)
+            apply.nominal_scale = finite(scales.update * architecture.nominalStepsize)
+            apply.caller_decay = finite(scales.decayByStepSize * architecture.nominalStepsize)
             return
         }
-        apply.nominal_scale = Float(scales.update * t.stepSize)
+        apply.nominal_scale = finite(scales.update * t.stepSize)
         apply.caller_keep = Float(max(1 - scales.decayByStepSize * t.stepSize, 0))
     }
 
@@ -166,11 +166,17 @@ extension Rule {
         var keep = 1 - scales.decayPerStep
         if plan.decayPerElement {
             apply.decay_per_element = 1
-            apply.decay_scale = Float(scales.learningRate * a.weightDecay)
+            apply.decay_scale = finite(scales.learningRate * a.weightDecay)
         } else if plan.hasDecay {
             let r = plan.decayAggregated ? mean : 0
             keep -= scales.learningRate * a.weightDecay * ScalarMath.exp(min(max(r * a.expMult[2], -87.3), 88.3))
         }
-        apply.decay_keep = Float(keep)
+        apply.decay_keep = finite(keep)
     }
+}
+
+/// The nearest number that f32 has: infinity times a direction of 0 would be NaN.
+private func finite(_ value: Double) -> Float {
+    let most = Double(Float.greatestFiniteMagnitude)
+    return Float(min(max(value, -most), most))
 }

@@ -13,11 +13,17 @@ extension Optimizer {
 
     /// The size of the checkpoint that `writeCheckpoint` would write now.
     public func checkpointSize(_ contents: CheckpointContents) throws(LOptError) -> Int {
+        if contents.contains(.parameters) { try checkParameters() }
+        return try size(contents)
+    }
+
+    func size(_ contents: CheckpointContents) throws(LOptError) -> Int {
         try SafeTensorsWriter.size { writer throws(LOptError) in try describe(&writer, contents, checksum: 0) }
     }
 
     /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
     public func save(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
+        if contents.contains(.parameters) { try checkParameters() }
         try write(to: try ByteSink(replacing: path, options.allocator), contents)
     }
 

@@ -75,10 +75,19 @@ public struct Optimizer: ~Copyable {
     let scratch: UnsafeMutablePointer<Float>
     let scratchStride: Int
     var tensors: UnsafeMutablePointer<Tensor>
+    /// The tensors in the order of their names.
+    private(set) var names = OrderedIndex(slot: 0)
+    /// Those with parameters, in the order of their addresses: no two overlap.
+    var parameterMemory = OrderedIndex(slot: 2)
+    /// How often parameters have been put anywhere, and 1: what was looked up before may no longer hold.
+    var memoryChanges = 1
     /// For the phases of a step: as many as there are tensors.
     var starts: UnsafeMutablePointer<Int>
     var capacity: Int
     public internal(set) var count = 0
+    /// The number of the last step, or of that which single tensors are at, see `noteStep`.
+    var lastStep = 1
+    var lastStepIsWhole = false
     /// Elements of all tensors.
     public private(set) var parameters = 0
 
@@ -163,8 +172,11 @@ public struct Optimizer: ~Copyable {
         }
     }
 
+    /// Of a caller's scale, and of the product of two.
+    static let largestScale = 1e30
+
     static func checkScale(_ value: Double, _ name: StaticString) throws(LOptError) {
-        guard value >= 0 && value <= 1e30 else {
+        guard value >= 0 && value <= largestScale else {
             throw LOptError(.invalidArgument, "\(name) is \(value); allowed are finite numbers, 0 to 1e30")
         }
     }
@@ -205,13 +217,15 @@ public struct Optimizer: ~Copyable {
     ) throws(LOptError) -> Int {
         try checkName(name)
         let elements = try Geometry.elements(shape)
-        try checkMemory(parameter, gradient, elements, except: nil)
+        let span = try checkMemory(parameter, gradient, elements)
         guard count < Int(Int32.max) else { throw LOptError(.invalidArgument, "there are 2^31 - 1 tensors already") }
         try makeRoom()
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
             features: rule.architecture.features, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
+        names.insert(count, tensors) { $0.nameBytes.compare(with: name) < 0 }
+        put(count, at: span)
         count += 1
         parameters += elements
         if parameters >= options.leastParallelElements { _ = pool.start() }
@@ -235,16 +249,6 @@ public struct Optimizer: ~Copyable {
         tensors = larger
         starts = largerStarts
         capacity *= 2
-    }
-
-    /// Gives a tensor other memory.
-    public mutating func bind(
-        _ index: Int, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?
-    ) throws(LOptError) {
-        try checkIndex(index)
-        try checkMemory(parameter, gradient, tensors[index].geometry.count, except: index)
-        tensors[index].view.parameter = parameter
-        tensors[index].view.gradient = gradient
     }
 
     public mutating func setTensorOptions(_ index: Int, _ options: TensorOptions) throws(LOptError) {

@@ -8,7 +8,7 @@ extension Optimizer {
     public mutating func restore(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
         let file = try InputFile(path: path)
         // Not to read gigabytes of something else into memory.
-        let expected = try checkpointSize(.parameters)
+        let expected = try size(.parameters)
         guard file.size <= 2 * expected + 65_536 else {
             throw LOptError(
                 .mismatch, "'\(path)' has \(file.size) bytes; a checkpoint of these tensors has \(expected) at most")
@@ -19,6 +19,7 @@ extension Optimizer {
 
     /// Reads a checkpoint from memory.
     public mutating func read(_ bytes: UnsafeRawBufferPointer, _ contents: CheckpointContents) throws(LOptError) {
+        if contents.contains(.parameters) { try checkParameters() }
         // More than the longest names can take: a hostile header is not to cost minutes.
         let headerLimit = 65_536 + 16_384 * count
         var reader = try CheckpointReader(bytes, headerLimit: headerLimit, options.allocator)
@@ -109,12 +110,7 @@ extension Optimizer {
             let length = name.count - suffix.utf8CodeUnitCount
             guard length > 0, UnsafeRawBufferPointer(rebasing: name[length...]).hasBytes(of: suffix) else { continue }
             let tensor = UnsafeRawBufferPointer(rebasing: name[..<length])
-            var isHere = false
-            for j in 0..<count where tensors[j].nameBytes.hasBytes(of: tensor) {
-                isHere = true
-                break
-            }
-            guard isHere else { throw LOptError(.mismatch, "the checkpoint has a tensor '\(tensor)', this optimizer has not") }
+            guard index(of: tensor) != nil else { throw LOptError(.mismatch, "the checkpoint has a tensor '\(tensor)', this optimizer has not") }
         }
     }
 

@@ -37,6 +37,7 @@ extension Optimizer {
             result.nonfinite += tensors[i].nonfinite
             result.updatesLimited += tensors[i].updatesLimited
             result.stepsIdle += tensors[i].stepsIdle
+            if index == nil, tensors[i].lastStep != lastStep || tensors[i].wasIdle { continue }
             sums = sums + tensors[i].last
             elements += tensors[i].geometry.count
         }

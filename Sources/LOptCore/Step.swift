@@ -11,16 +11,17 @@ extension Optimizer {
     /// One step of every tensor that is not frozen.
     public mutating func step() throws(LOptError) -> StepOutcome {
         guard count > 0 else { throw LOptError(.invalidArgument, "no tensor has been added") }
-        return try step(0..<count)
+        return try step(0..<count, isWhole: true)
     }
 
     /// One step of one tensor.
     public mutating func step(_ index: Int) throws(LOptError) -> StepOutcome {
         try checkIndex(index)
-        return try step(index..<(index + 1))
+        return try step(index..<(index + 1), isWhole: false)
     }
 
-    private mutating func step(_ range: Range<Int>) throws(LOptError) -> StepOutcome {
+    private mutating func step(_ range: Range<Int>, isWhole: Bool) throws(LOptError) -> StepOutcome {
+        for i in range where !tensors[i].options.isFrozen { try checkBound(i) }
         let floatState = lopt_system_enter_float()
         rule.holdBLAS()
         defer {
@@ -42,6 +43,7 @@ extension Optimizer {
             if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
             if options.nonfinite == .skipStep { return outcome }
         }
+        noteStep(range, isWhole: isWhole)
         // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
         var begin = range.lowerBound
         while begin < range.upperBound {
@@ -55,6 +57,16 @@ extension Optimizer {
             begin = end
         }
         return outcome
+    }
+
+    /// For `statistics`: a step of the whole is a step by itself. Steps of single tensors are one step together, until one
+    /// comes for the second time.
+    private mutating func noteStep(_ range: Range<Int>, isWhole: Bool) {
+        let first = tensors[range.lowerBound]
+        if !isWhole && first.isSkipped { return }
+        if isWhole || lastStepIsWhole || first.lastStep == lastStep { lastStep += 1 }
+        lastStepIsWhole = isWhole
+        for i in range where !tensors[i].isSkipped { tensors[i].lastStep = lastStep }
     }
 
     /// Looks at what sweep A found, before any state is written; counts and marks what is to be skipped.

@@ -32,9 +32,20 @@ struct Tensor {
     var updatesLimited: Int64 = 0
     /// Of the last step, for `lopt_stats`: sums of squares over the elements.
     var last = StepSums()
+    /// Which of the optimizer's steps it was, `Optimizer.lastStep`; 0 before the first.
+    var lastStep = 0
+    /// In it the tensor was idle.
+    var wasIdle = false
 
     /// Of the last step that was not idle: nominal_stepsize exp(n), without the caller's scales. 0 before the first.
     var stepSize = 0.0
+
+    /// `Optimizer.memoryChanges` when this tensor's memory was last found good for a step.
+    var boundAt = 0
+    /// Where the parameter is.
+    var span = Span.none
+    /// In the orders of names and of memory, for `OrderedIndex`.
+    var links = SIMD4<Int32>(repeating: -1)
 
     /// This step: the tensor is frozen, or its gradient was not finite.
     var isSkipped = false

@@ -169,8 +169,8 @@ struct Work {
 
     private func scales(_ t: Tensor) -> StepScales {
         StepScales(
-            learningRate: learningRateScale * t.options.learningRateScale,
-            weightDecay: weightDecay * t.options.weightDecayScale, decayForm: weightDecayForm, limit: t.limit,
+            learningRate: min(learningRateScale * t.options.learningRateScale, Optimizer.largestScale),
+            weightDecay: min(weightDecay * t.options.weightDecayScale, Optimizer.largestScale), decayForm: weightDecayForm, limit: t.limit,
             step: t.steps == stepFeatures.step ? stepFeatures : StepFeatures(step: t.steps), tensors: tensorCount)
     }
 
@@ -233,6 +233,7 @@ struct Work {
     /// A step of a tensor whose gradient is 0 everywhere, with weights that rest then: the caller's decay, nothing else.
     private func rest(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
         Optimizer.count(&t.pointee.stepsIdle, 1)
+        t.pointee.wasIdle = true
         t.pointee.last.gradient = 0
         t.pointee.last.dropUpdate()
         t.pointee.limit = .none
@@ -243,6 +244,7 @@ struct Work {
     /// The end of a tensor's step: counts it and keeps the sums that `statistics` reports.
     private func record(_ t: UnsafeMutablePointer<Tensor>) {
         Optimizer.count(&t.pointee.steps, 1)
+        t.pointee.wasIdle = false
         guard t.pointee.geometry.count > 0 else { return }
         let b = TensorSums(t.pointee)
         t.pointee.last.gradient = b.sum(Int(LOPT_SUM_G2))

@@ -20,7 +20,7 @@ public enum InstructionSet: Int32, Sendable, Comparable {
 }
 
 public struct OptimizerOptions {
-    /// 0: one per processor this process may use.
+    /// 0: one per processor this process may use, see lopt_processors.h.
     public var threads = 0
     public var maximumISA = InstructionSet.avx512
     public var nonfinite = NonfinitePolicy.skipStep
@@ -201,7 +201,7 @@ public struct Optimizer: ~Copyable {
         (tensors + count).initialize(to: tensor)
         count += 1
         parameters += elements
-        if parameters >= options.leastParallelElements { _ = pool.start() }
+        if parameters >= options.leastParallelElements { pool.start() }
         return count - 1
     }
 

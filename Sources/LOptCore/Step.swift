@@ -8,20 +8,22 @@ public enum StepOutcome: Sendable {
 }
 
 extension Optimizer {
-    /// One step of every tensor that is not frozen.
-    public mutating func step() throws(LOptError) -> StepOutcome {
+    /// One step of every tensor that is not frozen. `hostFloat` is the floating-point environment for the caller's parallel-for,
+    /// if it is not the present one.
+    public mutating func step(hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         guard count > 0 else { throw LOptError(.invalidArgument, "no tensor has been added") }
-        return try step(0..<count)
+        return try step(0..<count, hostFloat)
     }
 
     /// One step of one tensor.
-    public mutating func step(_ index: Int) throws(LOptError) -> StepOutcome {
+    public mutating func step(_ index: Int, hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         try checkIndex(index)
-        return try step(index..<(index + 1))
+        return try step(index..<(index + 1), hostFloat)
     }
 
-    private mutating func step(_ range: Range<Int>) throws(LOptError) -> StepOutcome {
+    private mutating func step(_ range: Range<Int>, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
         let floatState = lopt_system_enter_float()
+        pool.hostFloat = hostFloat ?? floatState
         rule.holdBLAS()
         defer {
             rule.releaseBLAS()
@@ -83,7 +85,7 @@ extension Optimizer {
     static let largestGradientBits = Float(0x1p50).bitPattern
 
     private func isFinite(_ t: Tensor) -> Bool {
-        for chunk in 0..<t.geometry.chunks where t.largest[chunk] > Int32(bitPattern: Optimizer.largestGradientBits) {
+        for chunk in 0..<t.geometry.sumChunks where t.largest[chunk] > Int32(bitPattern: Optimizer.largestGradientBits) {
             return false
         }
         return true

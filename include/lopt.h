@@ -27,9 +27,22 @@
  *     lopt_destroy(opt);
  *
  * Build it with:  cc program.c $(pkg-config --cflags --libs lopt)
+ * At run time the library needs a C library that has the calls it was built with: built with glibc 2.34 or newer it needs
+ * 2.34, built with an older glibc that one.
  *
  * THREADS.  An optimizer is used by one thread at a time. Different optimizers may be used at the same time, and one
- * lopt_weights may be shared by all of them. Signals are blocked in the threads that lopt starts.
+ * lopt_weights may be shared by all of them. Signals are blocked in the threads that lopt starts; these may run on all
+ * of the process's processors where the caller is bound to fewer than there are threads. They belong to their process:
+ * the child of a fork goes on with an inherited optimizer on the calling thread alone (the next tensor added starts
+ * threads anew), or may destroy it, also while it exits. pthread_cancel ends a thread at the beginning of a call of
+ * lopt, never within one.
+ *
+ * CALLBACKS.  Allocators, `run` and `message` (part 4) are called from inside a call, with its floating-point environment
+ * the default one, but `run`, which has the caller's. They return: a C++ exception, longjmp or pthread_exit that leaves
+ * one is beyond what lopt can catch (an exception ends the program). They do not use the optimizer that is in that
+ * call, nor do signal handlers, which are for no call of lopt at all: set a flag there, and save when lopt_step has
+ * returned. A call that meets an optimizer in the middle of another returns INVALID_ARGUMENT where it would see or make
+ * half a step; lopt_destroy does nothing then.
  *
  * NUMBERS.  All tensors are IEEE 754 binary32 ("f32"). For given weights, shapes and gradients the result has the same
  * bits whatever the number of threads, and on AVX2, AVX-512 and Arm NEON alike; the baseline x86-64 path has no fused
@@ -114,8 +127,11 @@ void lopt_destroy(lopt_optimizer *opt);
  * all tensors of one network to one optimizer, each as one tensor.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
- * (its pointers are never looked at). State is 4 * (K + 1) bytes per parameter (16 for the built-in weights) for
- * rank 2 and more, 4 * (2 K + 1) for rank 0 and 1, K the number of momenta, and a little per row and column.
+ * (its pointers are never looked at). State is 4 * (2 K + 1) bytes per parameter for rank 0 and 1, K the number
+ * of momenta (3 in the built-in weights). For rank 2 and more it is 4 * (K + 1), and 4 K for each statistic: of n
+ * parameters whose two largest extents are a and b there are n / a + n / b, few unless other extents are nearly as
+ * large and a is small. Steps need 4 K + 4 bytes more per statistic, less than 1 per parameter, and some KiB per
+ * tensor.
  *
  * Time grows as n log n with the number of tensors.
  *
@@ -213,8 +229,9 @@ const char *lopt_version_string(void);
 lopt_status lopt_save(const lopt_optimizer *opt, const char *path, uint32_t contents);
 
 /* Reads a checkpoint; with LOPT_WITH_PARAMETERS also overwrites the bound parameters. Everything is checked before
- * anything is changed. Errors: INVALID_ARGUMENT, IO, NO_MEMORY, CHECKPOINT (damaged), MISMATCH (the message names the
- * first difference). */
+ * anything is changed: the file is held in memory for that, so a call needs as many bytes more as it has
+ * (lopt_state_read needs the table of its contents alone, lopt_save a buffer). Errors: INVALID_ARGUMENT, IO, NO_MEMORY,
+ * CHECKPOINT (damaged), MISMATCH (the message names the first difference). */
 lopt_status lopt_restore(lopt_optimizer *opt, const char *path, uint32_t contents);
 
 /* The same to and from memory: lopt_state_size says how many bytes lopt_state_write will write at this moment. Errors of
@@ -284,7 +301,8 @@ typedef enum lopt_nonfinite {
 } lopt_nonfinite;
 
 /* A caller's own threads. `run` calls task(task_context, i) exactly once for every i in 0 .. count - 1, in any order, on
- * any threads, and returns when all have returned. It is called from inside lopt_step with count <= options.threads. */
+ * any threads, and returns when all have returned. It is called from inside lopt_step with count <= options.threads. A
+ * task leaves the floating-point environment of its thread as it was. */
 typedef void (*lopt_task)(void *task_context, int32_t i);
 typedef struct lopt_parallel_for {
     void (*run)(void *context, int32_t count, lopt_task task, void *task_context);
@@ -301,8 +319,11 @@ typedef struct lopt_log {
 
 struct lopt_options {
     size_t struct_size;     /* set by lopt_options_init; tells the library which fields the program knows         */
-    int32_t threads;        /* 0: one per processor this process may use; else 1 to 256. Own threads start when
-                               the tensors added are worth it, so a small problem never starts one                */
+    int32_t threads;        /* 0: one per processor that any thread of the process may run on (so that OpenMP may bind
+                               the caller to one), fewer if a control group's quota of processor time (a container's) is
+                               less; hosts with a thread per processor pass 1. Else 1 to 256. Own threads start when the
+                               tensors added are worth it, so a small problem never starts one. Those that the system
+                               refuses are done without: the log has a warning, lopt_info the number          */
     int32_t max_isa;        /* a lopt_isa; the environment variable LOPT_MAX_ISA (baseline, avx2, avx512) caps too */
     int32_t nonfinite;      /* a lopt_nonfinite                                                                    */
     int32_t reserved;       /* 0                                                                                   */
@@ -377,12 +398,14 @@ lopt_status lopt_stats(const lopt_optimizer *opt, int32_t index, lopt_statistics
 typedef struct lopt_information {
     size_t struct_size;       /* set by the caller: sizeof(lopt_information)                                        */
     int32_t isa;              /* the lopt_isa in use                                                                */
-    int32_t threads;          /* how many a step may use                                                            */
+    int32_t threads;          /* how many a step may use, the calling one included; once there are own threads, those that
+                                 the system gave                                                                   */
     int32_t tensors;
     int32_t uses_total_steps; /* 1 if the weights know their horizon                                                */
     int64_t parameters;       /* elements of all tensors                                                            */
     int64_t state_bytes;      /* accumulators: what a checkpoint holds                                              */
-    int64_t memory_bytes;     /* everything allocated, state included                                               */
+    int64_t memory_bytes;     /* all that the allocator was asked for and still holds, state included; not the stacks of own
+                                 threads (512 KiB of addresses each), nor OpenBLAS                                 */
     const char *kernel;       /* static: how the network is evaluated for each parameter, "fused" or "blas" or "general",
                                  or "none" if with these weights its outputs depend on the step alone                */
 } lopt_information;

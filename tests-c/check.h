@@ -149,6 +149,7 @@ static inline int check_survives(void (*body)(void *), void *argument, const cha
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
+        alarm(600); /* one that hangs does not outlive the test for long */
         check_failed = 0;
         body(argument);
         check_leave();

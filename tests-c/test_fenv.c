@@ -5,6 +5,7 @@
 #include "problem.h"
 
 #include <fenv.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #if defined(__x86_64__)
@@ -237,6 +238,91 @@ static void test_same_bits(void) {
     snapshot_free(&expected);
 }
 
+/* ---- Threads of the caller's parallel-for -------------------------------------------------------------------------- */
+
+/* What a thread begins with, which it has from the one that made it, and what it has after a task. */
+typedef struct worker {
+    pthread_t thread;
+    lopt_task task;
+    void *context;
+    int32_t i;
+    fenv_t before, after;
+    int is_flushing[2];
+} worker;
+
+static int is_flushing(void) {
+    volatile float tiny = 1e-30f;
+    volatile float product = tiny * 1e-12f;
+    return product == 0;
+}
+
+static void *work(void *argument) {
+    worker *w = argument;
+    w->is_flushing[0] = is_flushing();
+    fegetenv(&w->before);
+    fesetenv(&w->before);
+    if (w->task) w->task(w->context, w->i);
+    fegetenv(&w->after);
+    fesetenv(&w->after);
+    w->is_flushing[1] = is_flushing();
+    return NULL;
+}
+
+static worker model; /* made by the host outside of any call */
+static int workers_made, workers_same;
+
+static void run_on_new_threads(void *context, int32_t count, lopt_task task, void *task_context) {
+    worker workers[8];
+    (void)context;
+    for (int32_t i = 0; i < count; i++) {
+        workers[i] = (worker){.task = task, .context = task_context, .i = i};
+        memset(&workers[i].before, 0, sizeof workers[i].before);
+        memset(&workers[i].after, 0, sizeof workers[i].after);
+        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0) abort();
+    }
+    for (int32_t i = 0; i < count; i++) {
+        pthread_join(workers[i].thread, NULL);
+        workers_made++;
+        workers_same += memcmp(&workers[i].before, &model.before, sizeof model.before) == 0 &&
+                        memcmp(&workers[i].after, &model.before, sizeof model.before) == 0 &&
+                        workers[i].is_flushing[0] == model.is_flushing[0] &&
+                        workers[i].is_flushing[1] == model.is_flushing[0];
+    }
+}
+
+static void test_threads_of_host(void) {
+    for (int e = 0; e < ENVIRONMENTS; e++) {
+        const environment *environment = &environments[e];
+        lopt_options options = problem_options();
+        lopt_optimizer *opt;
+        problem p;
+        /* The threads' own products would be trapped. */
+        if (is_emulated(environment) || environment->traps) continue;
+        problem_large(&p);
+        options.threads = 3, options.parallel_for.run = run_on_new_threads;
+        CHECK_OK(lopt_create(NULL, &options, &opt));
+        problem_register(&p, opt);
+        problem_gradient(&p, 0);
+        workers_made = workers_same = 0;
+        memset(&model, 0, sizeof model);
+        enter(environment);
+        int created = pthread_create(&model.thread, NULL, work, &model);
+        if (created == 0) pthread_join(model.thread, NULL);
+        lopt_status status = lopt_step(opt), of_one = lopt_step_tensor(opt, p.count - 1);
+        fesetenv(FE_DFL_ENV);
+        check_context("under: %s", environment->name);
+        CHECK_INT(created, 0);
+        CHECK_INT(status, LOPT_OK);
+        CHECK_INT(of_one, LOPT_OK);
+        CHECK_INT(model.is_flushing[0], environment->flush);
+        CHECK(workers_made >= 6);
+        CHECK_INT(workers_same, workers_made);
+        lopt_destroy(opt);
+        problem_free(&p);
+    }
+    check_context("");
+}
+
 int main(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -245,6 +331,7 @@ int main(void) {
     files_start();
     test_every_call();
     test_same_bits();
+    test_threads_of_host();
     files_end();
     return check_end();
 }

@@ -20,9 +20,9 @@ static snapshot expected; /* of STEPS steps of the large problem */
 
 static int tasks(void) { return files_count("/proc/self/task"); }
 
-/* A thread that has been joined may still be listed for a moment. */
+/* A thread that has been joined may still be listed for a moment, which is long on a busy machine. */
 static int tasks_settled(int wanted) {
-    for (int i = 0; i < 200 && tasks() != wanted; i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
+    for (int i = 0; i < 12000 && tasks() != wanted; i++) nanosleep(&(struct timespec){0, 5000000}, NULL);
     return tasks();
 }
 
@@ -192,7 +192,7 @@ static void test_signals(void) {
     action.sa_handler = on_alarm;
     CHECK_INT(sigaction(SIGALRM, &action, &old), 0);
     CHECK_INT(setitimer(ITIMER_REAL, &often, NULL), 0);
-    for (int i = 0; i < check_repetitions(8, 2); i++) train_whole(1 + i % 4);
+    for (int i = 0; i < check_repetitions(8, 2) || alarms <= 10; i++) train_whole(1 + i % 4);
     problem p;
     problem_large(&p);
     lopt_optimizer *opt = make(&p, 2);
@@ -204,7 +204,6 @@ static void test_signals(void) {
     CHECK_INT(setitimer(ITIMER_REAL, &never, NULL), 0);
     CHECK_INT(sigaction(SIGALRM, &old, NULL), 0);
     CHECK_SAME_STATE(opt, &expected);
-    CHECK(alarms > 10);
     CHECK_INT(alarms_elsewhere, 0);
     remove(files_path("stormy"));
     lopt_destroy(opt);
@@ -288,7 +287,7 @@ static void test_fork(void) {
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        alarm(60);
+        alarm(600);
         check_failed = 0;
         train_whole(3);
         many_calls();

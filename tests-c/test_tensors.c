@@ -206,6 +206,80 @@ static void test_transpose(void) {
     check_context("");
 }
 
+/* The axes but the two largest are batches: wherever they lie, each of their indices has a matrix with statistics of its own. The
+ * same tensor with all of them in front takes the same steps, but for the order of sums; and any number of threads the same bits. The
+ * tensors are around and above the sizes at which they are cut into pieces of work, along rows, columns and inner axes. */
+static void test_batch_axes(void) {
+    static const struct { int32_t rank; int64_t shape[6]; } cases[] = {
+        {3, {41, 37, 20}}, {3, {37, 41, 20}}, {4, {41, 37, 5, 4}}, {4, {41, 37, 19, 19}}, {4, {37, 41, 19, 19}},
+        {3, {70, 65, 64}}, {3, {35, 34, 33}}, {3, {90, 280, 17}}, {5, {2, 23, 3, 22, 21}}, {6, {2, 23, 3, 22, 12, 13}},
+        {5, {9, 8, 7, 7, 7}}, {6, {7, 9, 7, 8, 7, 7}}, {3, {300, 40, 16}}, {3, {40, 300, 33}},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        int32_t rank = cases[c].rank, first = 0, second = 0, order[6], count = 0;
+        int64_t elements = 1, permuted[6];
+        if (c % (size_t)check_repetitions(1, 4) != 0) continue;
+        for (int32_t axis = 0; axis < rank; axis++) {
+            elements *= cases[c].shape[axis];
+            if (cases[c].shape[axis] > cases[c].shape[first]) first = axis;
+        }
+        second = first == 0;
+        for (int32_t axis = 0; axis < rank; axis++) {
+            if (axis != first && cases[c].shape[axis] > cases[c].shape[second]) second = axis;
+        }
+        for (int32_t axis = 0; axis < rank; axis++) {
+            if (axis != first && axis != second) order[count++] = axis;
+        }
+        order[count++] = first < second ? first : second;
+        order[count++] = first < second ? second : first;
+        for (int32_t axis = 0; axis < rank; axis++) permuted[axis] = cases[c].shape[order[axis]];
+        check_context("case %zu", c);
+        size_t size = 4 * (size_t)elements;
+        float *p[3], *g[3];
+        int64_t *from = check_memory(8 * (size_t)elements); /* of each element of the permuted tensor */
+        for (int64_t j = 0; j < elements; j++) {
+            int64_t index[6], rest = j, offset = 0;
+            for (int32_t axis = rank; axis-- > 0;) index[order[axis]] = rest % permuted[axis], rest /= permuted[axis];
+            for (int32_t axis = 0; axis < rank; axis++) offset = offset * cases[c].shape[axis] + index[axis];
+            from[j] = offset;
+        }
+        lopt_weights *weights;
+        lopt_optimizer *opt[3];
+        CHECK_OK(lopt_weights_builtin("star-authors-rule", NULL, &weights));
+        for (int o = 0; o < 3; o++) {
+            lopt_options options = problem_options();
+            options.threads = o == 1 ? 3 : 1;
+            p[o] = check_memory(size), g[o] = check_memory(size);
+            CHECK_OK(lopt_create(weights, &options, &opt[o]));
+            CHECK_OK(lopt_add_tensor(opt[o], "t", p[o], g[o], o < 2 ? cases[c].shape : permuted, rank, NULL));
+        }
+        lopt_weights_free(weights);
+        start(p[0], elements), start(p[1], elements);
+        for (int64_t j = 0; j < elements; j++) p[2][j] = p[0][from[j]];
+        double difference = 0, moved = 0;
+        for (int step = 0; step < 3; step++) {
+            for (int64_t j = 0; j < elements; j++) {
+                /* Every row and column has a size of its own, a quarter of them small. */
+                double random = problem_random((uint64_t)step + 70, (uint64_t)j);
+                g[0][j] = g[1][j] = (float)(random * (j % 7 + 1) * (j / 11 % 4 ? 1 : 0.01));
+            }
+            for (int64_t j = 0; j < elements; j++) g[2][j] = g[0][from[j]];
+            for (int o = 0; o < 3; o++) CHECK_OK(lopt_step(opt[o]));
+        }
+        CHECK_BITS(p[1], p[0], elements);
+        for (int64_t j = 0; j < elements; j++) {
+            double was = 0.5f * problem_random(7, (uint64_t)from[j]);
+            moved = fmax(moved, fabs((double)p[0][from[j]] - was));
+            difference = fmax(difference, fabs((double)p[2][j] - p[0][from[j]]));
+        }
+        CHECK(moved > 0);
+        CHECK_NEAR(difference / moved, 0, 2e-5);
+        for (int o = 0; o < 3; o++) lopt_destroy(opt[o]), free(p[o]), free(g[o]);
+        free(from);
+    }
+    check_context("");
+}
+
 /* Tensors of 0 elements are there, have no memory, and count their steps. */
 static void test_empty(void) {
     static const struct { int32_t rank; int64_t shape[4]; } shapes[] = {
@@ -302,6 +376,7 @@ int main(void) {
     test_sizes();
     test_ranks();
     test_transpose();
+    test_batch_axes();
     test_empty();
     test_many();
     test_whole();

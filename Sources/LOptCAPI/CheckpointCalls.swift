@@ -12,7 +12,7 @@ private func checked(_ contents: UInt32) throws(LOptError) -> CheckpointContents
 @implementation @_cdecl("lopt_save")
 public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try optimizer(handle)
+        let opt = try settled(handle)
         guard let path else { throw missing("path") }
         try opt.pointee.optimizer.save(path, checked(contents))
         return LOPT_OK
@@ -22,9 +22,8 @@ public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _
 @implementation @_cdecl("lopt_restore")
 public func lopt_restore(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try optimizer(handle)
         guard let path else { throw missing("path") }
-        try opt.pointee.optimizer.restore(path, checked(contents))
+        try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.restore(path, checked(contents)) }
         return LOPT_OK
     }
 }
@@ -46,7 +45,7 @@ public func lopt_state_write(
     _ handle: OpaquePointer!, _ contents: UInt32, _ memory: UnsafeMutableRawPointer!, _ size: Int
 ) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try optimizer(handle)
+        let opt = try settled(handle)
         guard let memory else { throw missing("memory") }
         guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
         try opt.pointee.optimizer.write(
@@ -60,10 +59,11 @@ public func lopt_state_read(
     _ handle: OpaquePointer!, _ contents: UInt32, _ memory: UnsafeRawPointer!, _ size: Int
 ) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try optimizer(handle)
         guard let memory else { throw missing("memory") }
         guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
-        try opt.pointee.optimizer.read(UnsafeRawBufferPointer(start: memory, count: size), checked(contents))
+        try changing(handle) { opt throws(LOptError) in
+            try opt.pointee.optimizer.read(UnsafeRawBufferPointer(start: memory, count: size), checked(contents))
+        }
         return LOPT_OK
     }
 }

@@ -49,7 +49,7 @@ public func lopt_info(_ handle: OpaquePointer!, _ information: UnsafeMutablePoin
         value.uses_total_steps = 0
         value.parameters = Int64(opt.pointee.optimizer.parameters)
         value.state_bytes = Int64(opt.pointee.optimizer.stateBytes)
-        value.memory_bytes = Int64(opt.pointee.optimizer.memoryBytes + MemoryLayout<OptimizerHandle>.size)
+        value.memory_bytes = Int64(opt.pointee.optimizer.memoryBytes + Allocator.bytes(OptimizerHandle.self, 1))
         value.kernel = cString(opt.pointee.optimizer.kernelName)
         try deliver(
             value, to: information, size: size, first: MemoryLayout<lopt_information>.size, "information")

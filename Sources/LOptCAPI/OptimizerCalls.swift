@@ -6,11 +6,35 @@ import LOptCore
 struct OptimizerHandle: ~Copyable {
     var optimizer: Optimizer
     let log: lopt_log
+    /// 1: in the middle of a call that changes it.
+    var isChanging: Int64 = 0
 }
 
 func optimizer(_ handle: OpaquePointer?) throws(LOptError) -> UnsafeMutablePointer<OptimizerHandle> {
     guard let handle else { throw missing("opt") }
     return UnsafeMutablePointer(handle)
+}
+
+/// For calls that need the optimizer as it is between two steps: not from a callback or a signal handler in the middle of one
+/// (nor from another thread, as far as that can be seen).
+func settled(_ handle: OpaquePointer?) throws(LOptError) -> UnsafeMutablePointer<OptimizerHandle> {
+    let opt = try optimizer(handle)
+    guard lopt_atomic_load(&opt.pointee.isChanging) == 0 else { throw inUse() }
+    return opt
+}
+
+/// For calls that leave it half done until they return.
+func changing<T>(
+    _ handle: OpaquePointer?, _ body: (UnsafeMutablePointer<OptimizerHandle>) throws(LOptError) -> T
+) throws(LOptError) -> T {
+    let opt = try optimizer(handle)
+    guard lopt_atomic_exchange(&opt.pointee.isChanging, 1) == 0 else { throw inUse() }
+    defer { lopt_atomic_store(&opt.pointee.isChanging, 0) }
+    return try body(opt)
+}
+
+private func inUse() -> LOptError {
+    LOptError(.invalidArgument, "opt is in the middle of another call; an optimizer is used by one call at a time")
 }
 
 func say(_ log: lopt_log, _ level: lopt_log_level, _ message: Message) {
@@ -62,10 +86,13 @@ func isaName(_ isa: InstructionSet) -> StaticString {
 @implementation @_cdecl("lopt_destroy")
 public func lopt_destroy(_ handle: OpaquePointer!) {
     guard let handle else { return }
-    let memory = UnsafeMutablePointer<OptimizerHandle>(handle)
-    let allocator = memory.pointee.optimizer.options.allocator
-    memory.deinitialize(count: 1)
-    allocator.deallocate(memory, 1)
+    _ = status { () throws(LOptError) in
+        let memory = try settled(handle)
+        let allocator = memory.pointee.optimizer.options.allocator
+        memory.deinitialize(count: 1)
+        allocator.deallocate(memory, 1)
+        return LOPT_OK
+    }
 }
 
 @implementation @_cdecl("lopt_add_tensor")
@@ -75,17 +102,23 @@ public func lopt_add_tensor(
     _ index: UnsafeMutablePointer<Int32>!
 ) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try optimizer(handle)
         guard let name else { throw missing("name") }
         guard rank >= 0 && rank <= LOPT_MAX_RANK else {
             throw LOptError(.invalidArgument, "rank is \(rank); allowed are 0 to 8")
         }
         guard rank == 0 || shape != nil else { throw missing("shape") }
         let length = lopt_system_length(name, Optimizer.longestName + 1)
-        let added = try opt.pointee.optimizer.addTensor(
-            name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
-            shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)))
+        let opt = try optimizer(handle)
+        let refusal = opt.pointee.optimizer.threadRefusal
+        let added = try changing(handle) { opt throws(LOptError) in
+            try opt.pointee.optimizer.addTensor(
+                name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
+                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)))
+        }
         index?.pointee = Int32(added)
+        if refusal == 0, let message = opt.pointee.optimizer.threadRefusalMessage() {
+            say(opt.pointee.log, LOPT_LOG_WARNING, message)
+        }
         return LOPT_OK
     }
 }
@@ -105,12 +138,16 @@ public func lopt_bind_many(
     _ handle: OpaquePointer!, _ count: Int32, _ bindings: UnsafePointer<lopt_binding>!
 ) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try optimizer(handle)
         guard count >= 0 else { throw LOptError(.invalidArgument, "count is \(count); it must not be negative") }
-        guard count > 0 else { return LOPT_OK }
+        if count == 0 {
+            _ = try optimizer(handle)
+            return LOPT_OK
+        }
         guard let bindings else { throw missing("bindings") }
-        try opt.pointee.optimizer.bind(Int(count)) { k in
-            Binding(Int(bindings[k].index), parameter: bindings[k].parameter, gradient: bindings[k].gradient)
+        try changing(handle) { opt throws(LOptError) in
+            try opt.pointee.optimizer.bind(Int(count)) { k in
+                Binding(Int(bindings[k].index), parameter: bindings[k].parameter, gradient: bindings[k].gradient)
+            }
         }
         return LOPT_OK
     }
@@ -118,24 +155,24 @@ public func lopt_bind_many(
 
 @implementation @_cdecl("lopt_step")
 public func lopt_step(_ handle: OpaquePointer!) -> lopt_status {
-    status { () throws(LOptError) in
-        let opt = try optimizer(handle)
-        return report(try opt.pointee.optimizer.step(), opt)
+    status { (host: UInt64) throws(LOptError) in
+        report(try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.step(hostFloat: host) }, handle)
     }
 }
 
 @implementation @_cdecl("lopt_step_tensor")
 public func lopt_step_tensor(_ handle: OpaquePointer!, _ index: Int32) -> lopt_status {
-    status { () throws(LOptError) in
-        let opt = try optimizer(handle)
-        return report(try opt.pointee.optimizer.step(Int(index)), opt)
+    status { (host: UInt64) throws(LOptError) in
+        report(
+            try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.step(Int(index), hostFloat: host) }, handle)
     }
 }
 
-private func report(_ outcome: StepOutcome, _ opt: UnsafeMutablePointer<OptimizerHandle>) -> lopt_status {
+private func report(_ outcome: StepOutcome, _ handle: OpaquePointer) -> lopt_status {
     switch outcome {
     case .done: return LOPT_OK
     case .skipped(let first, _):
+        let opt = UnsafeMutablePointer<OptimizerHandle>(handle)
         let message = opt.pointee.optimizer.nonfiniteMessage(first)
         keep(message)
         say(opt.pointee.log, LOPT_LOG_WARNING, "skipped: \(message)")

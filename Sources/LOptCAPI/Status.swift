@@ -5,17 +5,41 @@ import LOptCore
 // Every function here is one line of lopt.h: check the arguments, translate, call LOptCore. `@implementation` has the
 // compiler compare each signature with the header's.
 
-/// Runs the body of a call in the default floating-point environment; a thrown error becomes its status, and its message the
-/// thread's last.
+/// Runs the body of a call in the default floating-point environment, with pthread_cancel put off; a thrown error becomes its
+/// status, and its message the thread's last.
 @inline(__always)
 func status(_ body: () throws(LOptError) -> lopt_status) -> lopt_status {
-    let floatState = lopt_system_enter_default_float()
-    defer { lopt_system_restore_float(floatState) }
+    status { (_: UInt64) throws(LOptError) in try body() }
+}
+
+/// The same; the body gets the caller's floating-point environment.
+@inline(__always)
+func status(_ body: (UInt64) throws(LOptError) -> lopt_status) -> lopt_status {
+    let thread = ThreadState()
+    defer { thread.restore() }
     do {
-        return try body()
+        return try body(thread.float)
     } catch {
         keep(error.message)
         return lopt_status(rawValue: error.status.rawValue)
+    }
+}
+
+/// What a call changes of the thread it is made on, and puts back. Not inlined: every call has it.
+private struct ThreadState {
+    let float: UInt64
+    private let cancellation: Int32
+
+    @inline(never)
+    init() {
+        cancellation = lopt_thread_hold_cancellation()
+        float = lopt_system_enter_default_float()
+    }
+
+    @inline(never)
+    func restore() {
+        lopt_system_restore_float(float)
+        lopt_thread_release_cancellation(cancellation)
     }
 }
 

@@ -44,8 +44,11 @@ public struct Allocator {
 
     public func deallocate<T: ~Copyable>(_ pointer: UnsafeMutablePointer<T>?, _ count: Int) {
         guard let pointer else { return }
-        deallocateBytes(context, pointer, Allocator.rounded(count * MemoryLayout<T>.stride))
+        deallocateBytes(context, pointer, Allocator.bytes(T.self, count))
     }
+
+    /// Bytes that memory for `count` values takes.
+    public static func bytes<T: ~Copyable>(_ type: T.Type, _ count: Int) -> Int { rounded(count * MemoryLayout<T>.stride) }
 
     /// Bytes really asked for: a multiple of the alignment, as `aligned_alloc` wants it.
     static func rounded(_ size: Int) -> Int {

@@ -230,14 +230,16 @@ private func checkLength(_ path: UnsafePointer<CChar>) throws(LOptError) -> Int 
 extension LOptError {
     /// `.io`, with the system's text for `error`.
     fileprivate static func system(_ action: StaticString, _ path: Message, _ error: Int32) -> LOptError {
+        LOptError(.io, "\(action) '\(path)': \(reason(error))")
+    }
+
+    /// The system's text for `error`.
+    static func reason(_ error: Int32) -> Message {
         var memory = InlineArray<128, CChar>(repeating: 0)
-        let message: Message = withUnsafeMutablePointer(to: &memory) { memory in
+        return withUnsafeMutablePointer(to: &memory) { memory in
             let text = UnsafeMutableRawPointer(memory).assumingMemoryBound(to: CChar.self)
-            guard let reason = lopt_system_error_text(error, text, 128) else {
-                return "\(action) '\(path)': error \(error)"
-            }
-            return "\(action) '\(path)': \(UnsafePointer(reason))"
+            guard let reason = lopt_system_error_text(error, text, 128) else { return "error \(error)" }
+            return "\(UnsafePointer(reason))"
         }
-        return LOptError(.io, message)
     }
 }

@@ -9,10 +9,25 @@ struct Geometry {
     var outer = 1, rows = 1, middle = 1, columns = 1, inner = 1
     /// Rank >= 2: the row statistic of the rule is the leading one.
     var leadIsRow = true
-    /// The chunks of sweeps A, B and C.
+    /// The chunks of sweeps B and C.
     var chunks = 1
-    private(set) var rowChunks = 1, columnChunks = 1
-    private var planesPerChunk = 1, rowsPerChunk = 1, columnsPerChunk = 1
+    private var cut = Cut()
+    /// Sweep A keeps sums of the rows and of the columns of each chunk. It has the chunks of the other sweeps, but where these
+    /// would hold few columns for each inner index and so nearly as many sums as elements.
+    private(set) var sums = Cut()
+    private(set) var sumChunks = 1
+
+    /// How a plane is cut; small planes go several to a chunk.
+    struct Cut {
+        var planesPerChunk = 1
+        var rowsPerChunk = 1, rowChunks = 1
+        /// Of elements of a run; with `inner`, of columns.
+        var columnsPerChunk = 1, columnChunks = 1
+        /// Inner indices in a chunk, 0: the chunk is not cut along them.
+        var innerPerChunk = 0, innerChunks = 1
+
+        var chunksPerPlane: Int { rowChunks * columnChunks * innerChunks }
+    }
 
     /// Elements in a chunk, about: 0.1 to 0.2 ms of work, hundreds of times what handing it out costs.
     static let chunkElements = 32_768
@@ -20,6 +35,8 @@ struct Geometry {
     static let chunkRun = 4096
     /// Row chunks of one plane, at the most: each has column sums of its own.
     static let mostRowChunks = 64
+    /// Columns or rows in a chunk from which its sums are few beside its elements.
+    static let fewSums = 16
     static let mostElements = 1 << 48
 
     var run: Int { columns * inner }
@@ -36,10 +53,12 @@ struct Geometry {
         count = try Geometry.elements(shape)
         guard count > 0 else {
             chunks = 0
+            sumChunks = 0
             return
         }
         guard let axes = factoredAxes(shape: shape) else {
             chunks = flatChunks
+            sumChunks = flatChunks
             return
         }
         isFactored = true
@@ -60,7 +79,10 @@ struct Geometry {
         }
         // row is the mean over d0: it keeps the rows if d0 is the column axis.
         leadIsRow = axes.d0 == second
-        cut()
+        cut = wholeRuns()
+        sums = inner * Geometry.fewSums > cut.columnsPerChunk && cut.chunksPerPlane > 1 ? innerBlocks() : cut
+        chunks = Geometry.pieces(planes, cut.planesPerChunk) * cut.chunksPerPlane
+        sumChunks = Geometry.pieces(planes, sums.planesPerChunk) * sums.chunksPerPlane
     }
 
     static func elements(_ shape: UnsafeBufferPointer<Int64>) throws(LOptError) -> Int {
@@ -82,42 +104,69 @@ struct Geometry {
         return isEmpty ? 0 : count
     }
 
-    private mutating func cut() {
-        let planeElements = rows * run
-        if planeElements <= Geometry.chunkElements && run <= Geometry.chunkRun {
-            planesPerChunk = max(1, Geometry.chunkElements / planeElements)
-            rowsPerChunk = rows
-            columnsPerChunk = run
-            chunks = (planes + planesPerChunk - 1) / planesPerChunk
+    private static func pieces(_ count: Int, _ size: Int) -> Int { (count + size - 1) / size }
+
+    /// The least size of which `pieces(count, most)` pieces are enough.
+    private static func even(_ count: Int, _ most: Int) -> Int { pieces(count, pieces(count, most)) }
+
+    /// Chunks of stretches of runs.
+    private func wholeRuns() -> Cut {
+        var cut = Cut()
+        if run <= Geometry.chunkRun && rows <= Geometry.chunkElements / run {
+            cut.planesPerChunk = max(1, Geometry.chunkElements / (rows * run))
+            cut.rowsPerChunk = rows
+            cut.columnsPerChunk = run
         } else {
-            let wanted = (run + Geometry.chunkRun - 1) / Geometry.chunkRun
-            columnsPerChunk = ((run + wanted - 1) / wanted + 15) / 16 * 16
-            columnChunks = (run + columnsPerChunk - 1) / columnsPerChunk
-            let leastRows = (rows + Geometry.mostRowChunks - 1) / Geometry.mostRowChunks
-            rowsPerChunk = max(leastRows, (Geometry.chunkElements + columnsPerChunk - 1) / columnsPerChunk)
-            rowChunks = (rows + rowsPerChunk - 1) / rowsPerChunk
-            chunks = planes * rowChunks * columnChunks
+            cut.columnsPerChunk = (Geometry.even(run, Geometry.chunkRun) + 15) / 16 * 16
+            cut.columnChunks = Geometry.pieces(run, cut.columnsPerChunk)
+            let leastRows = Geometry.pieces(rows, Geometry.mostRowChunks)
+            cut.rowsPerChunk = max(leastRows, Geometry.pieces(Geometry.chunkElements, cut.columnsPerChunk))
+            cut.rowChunks = Geometry.pieces(rows, cut.rowsPerChunk)
         }
+        return cut
     }
 
-    func chunk(_ index: Int) -> lopt_chunk {
+    /// Chunks of many rows and many columns, and of as many inner indices as make twice the usual chunk: each of its sums is of
+    /// 16 elements or more, unless the tensor has fewer rows or columns.
+    private func innerBlocks() -> Cut {
+        var cut = Cut()
+        cut.innerPerChunk = (Geometry.even(inner, 128) + 15) / 16 * 16
+        cut.innerChunks = Geometry.pieces(inner, cut.innerPerChunk)
+        cut.columnsPerChunk = Geometry.even(columns, 2 * Geometry.fewSums)
+        cut.columnChunks = Geometry.pieces(columns, cut.columnsPerChunk)
+        let leastRows = Geometry.pieces(rows, Geometry.mostRowChunks)
+        let block = cut.columnsPerChunk * cut.innerPerChunk
+        cut.rowsPerChunk = Geometry.even(rows, max(leastRows, Geometry.pieces(2 * Geometry.chunkElements, block)))
+        cut.rowChunks = Geometry.pieces(rows, cut.rowsPerChunk)
+        return cut
+    }
+
+    func chunk(_ index: Int) -> lopt_chunk { chunk(index, cut) }
+
+    /// Of sweep A.
+    func sumChunk(_ index: Int) -> lopt_chunk { chunk(index, sums) }
+
+    private func chunk(_ index: Int, _ cut: Cut) -> lopt_chunk {
         var chunk = lopt_chunk()
         if !isFactored {
             chunk.column0 = Int64(index * Geometry.chunkElements)
             chunk.column1 = Int64(min(count, (index + 1) * Geometry.chunkElements))
             return chunk
         }
-        let within = rowChunks * columnChunks
-        let plane = index / within * planesPerChunk
-        let rowChunk = index % within / columnChunks, columnChunk = index % columnChunks
+        let plane = index / cut.chunksPerPlane * cut.planesPerChunk
+        let block = index % cut.chunksPerPlane / cut.innerChunks, innerChunk = index % cut.innerChunks
+        let rowChunk = block / cut.columnChunks, columnChunk = block % cut.columnChunks
+        let across = cut.innerPerChunk > 0 ? columns : run
         chunk.plane0 = Int64(plane)
-        chunk.plane1 = Int64(min(planes, plane + planesPerChunk))
-        chunk.row_chunk = Int32(rowChunk)
-        chunk.row0 = Int64(rowChunk * rowsPerChunk)
-        chunk.row1 = Int64(min(rows, (rowChunk + 1) * rowsPerChunk))
-        chunk.column_chunk = Int32(columnChunk)
-        chunk.column0 = Int64(columnChunk * columnsPerChunk)
-        chunk.column1 = Int64(min(run, (columnChunk + 1) * columnsPerChunk))
+        chunk.plane1 = Int64(min(planes, plane + cut.planesPerChunk))
+        chunk.row_chunk = Int64(rowChunk)
+        chunk.row0 = Int64(rowChunk * cut.rowsPerChunk)
+        chunk.row1 = Int64(min(rows, (rowChunk + 1) * cut.rowsPerChunk))
+        chunk.column_chunk = Int64(columnChunk)
+        chunk.column0 = Int64(columnChunk * cut.columnsPerChunk)
+        chunk.column1 = Int64(min(across, (columnChunk + 1) * cut.columnsPerChunk))
+        chunk.inner0 = Int64(innerChunk * cut.innerPerChunk)
+        chunk.inner1 = Int64(min(inner, (innerChunk + 1) * cut.innerPerChunk))
         return chunk
     }
 }

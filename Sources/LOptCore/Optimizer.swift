@@ -28,7 +28,7 @@ public enum WeightDecayForm: Int32, Sendable {
 }
 
 public struct OptimizerOptions {
-    /// 0: one per processor this process may use.
+    /// 0: one per processor this process may use, see lopt_processors.h.
     public var threads = 0
     public var maximumISA = InstructionSet.avx512
     public var nonfinite = NonfinitePolicy.skipStep
@@ -228,7 +228,7 @@ public struct Optimizer: ~Copyable {
         put(count, at: span)
         count += 1
         parameters += elements
-        if parameters >= options.leastParallelElements { _ = pool.start() }
+        if parameters >= options.leastParallelElements { pool.start() }
         return count - 1
     }
 

@@ -81,7 +81,9 @@ struct Rule {
         lopt_blas_close(blas)
     }
 
-    var memoryBytes: Int { 4 * (architecture.metaParameters + constantCount) }
+    var memoryBytes: Int {
+        Allocator.bytes(Float.self, architecture.metaParameters) + Allocator.bytes(Float.self, constantCount)
+    }
 
     static func paddedWidth(_ width: Int) -> Int { width <= 4 ? 4 : (width + 7) / 8 * 8 }
 

@@ -56,7 +56,17 @@ extension Optimizer {
     }
 
     /// Threads a step may use, the calling one included.
-    public var threads: Int { pool.workers }
+    public var threads: Int { pool.usable }
+
+    /// The system's reason why a step uses fewer threads than were asked for; 0 if it does not.
+    public var threadRefusal: Int32 { pool.refusal }
+
+    /// What to say of that, if anything.
+    public func threadRefusalMessage() -> Message? {
+        guard pool.refusal != 0 else { return nil }
+        let reason = LOptError.reason(pool.refusal)
+        return "the system gives no more threads (\(reason)): a step uses \(threads), not \(pool.workers)"
+    }
 
     /// Bytes of accumulators.
     public var stateBytes: Int {
@@ -67,9 +77,10 @@ extension Optimizer {
 
     /// All bytes allocated.
     public var memoryBytes: Int {
-        var bytes = rule.memoryBytes + 4 * threads * scratchStride + capacity * MemoryLayout<Tensor>.stride
+        var bytes = rule.memoryBytes + pool.memoryBytes + Allocator.bytes(Float.self, pool.workers * scratchStride)
+            + Allocator.bytes(Tensor.self, capacity) + Allocator.bytes(Int.self, capacity)
         for i in 0..<count { bytes += tensors[i].memoryBytes }
-        return bytes + capacity * MemoryLayout<Int>.stride
+        return bytes
     }
 
     public var architecture: Architecture { rule.architecture }

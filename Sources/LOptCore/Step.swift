@@ -8,21 +8,23 @@ public enum StepOutcome: Sendable {
 }
 
 extension Optimizer {
-    /// One step of every tensor that is not frozen.
-    public mutating func step() throws(LOptError) -> StepOutcome {
+    /// One step of every tensor that is not frozen. `hostFloat` is the floating-point environment for the caller's parallel-for,
+    /// if it is not the present one.
+    public mutating func step(hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         guard count > 0 else { throw LOptError(.invalidArgument, "no tensor has been added") }
-        return try step(0..<count, isWhole: true)
+        return try step(0..<count, isWhole: true, hostFloat)
     }
 
     /// One step of one tensor.
-    public mutating func step(_ index: Int) throws(LOptError) -> StepOutcome {
+    public mutating func step(_ index: Int, hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         try checkIndex(index)
-        return try step(index..<(index + 1), isWhole: false)
+        return try step(index..<(index + 1), isWhole: false, hostFloat)
     }
 
-    private mutating func step(_ range: Range<Int>, isWhole: Bool) throws(LOptError) -> StepOutcome {
+    private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
         for i in range where !tensors[i].options.isFrozen { try checkBound(i) }
         let floatState = lopt_system_enter_float()
+        pool.hostFloat = hostFloat ?? floatState
         rule.holdBLAS()
         defer {
             rule.releaseBLAS()
@@ -104,7 +106,7 @@ extension Optimizer {
     /// Bits of the largest magnitude of the gradient, as sweep A found it.
     private func largestGradient(_ t: Tensor) -> UInt32 {
         var largest: Int32 = 0
-        for chunk in 0..<t.geometry.chunks { largest = max(largest, t.largest[chunk]) }
+        for chunk in 0..<t.geometry.sumChunks { largest = max(largest, t.largest[chunk]) }
         return UInt32(bitPattern: largest)
     }
 

@@ -63,7 +63,7 @@ struct Tensor {
     /// Sums of the chunks and means, in one allocation.
     var doubles: UnsafeMutablePointer<Double>
     var doubleCount: Int
-    /// The largest |g| of each chunk, as bits.
+    /// The largest |g| of each chunk of sweep A, as bits.
     var largest: UnsafeMutablePointer<Int32>
 
     var sumsB: UnsafeMutablePointer<Double> { doubles }
@@ -140,7 +140,7 @@ extension Tensor {
             throw error
         }
         do {
-            largest = try allocator.allocateZeroed(Int32.self, geometry.chunks)
+            largest = try allocator.allocateZeroed(Int32.self, geometry.sumChunks)
         } catch {
             allocator.deallocate(self.doubles, doubles)
             allocator.deallocate(floats, layout.count)
@@ -157,7 +157,7 @@ extension Tensor {
         allocator.deallocate(name, nameCount)
         allocator.deallocate(floats, floatCount)
         allocator.deallocate(doubles, doubleCount)
-        allocator.deallocate(largest, geometry.chunks)
+        allocator.deallocate(largest, geometry.sumChunks)
     }
 
     /// Bytes of accumulators: momenta, second moment, and row and column or diagonal ones.
@@ -166,7 +166,10 @@ extension Tensor {
         return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount))
     }
 
-    var memoryBytes: Int { nameCount + 4 * floatCount + 8 * doubleCount + 4 * geometry.chunks }
+    var memoryBytes: Int {
+        Allocator.bytes(UInt8.self, nameCount) + Allocator.bytes(Float.self, floatCount)
+            + Allocator.bytes(Double.self, doubleCount) + Allocator.bytes(Int32.self, geometry.sumChunks)
+    }
 
     var nameBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: name, count: nameCount) }
 }
@@ -196,8 +199,8 @@ private struct Layout {
         trail = take(momenta * g.trailCount)
         leadFactor = take(momenta * g.leadCount)
         trailFactor = take(momenta * g.trailCount)
-        leadPartial = take(g.columnChunks * g.leadCount)
-        trailPartial = take(g.rowChunks * g.trailCount)
+        leadPartial = take(g.sums.columnChunks * g.leadCount)
+        trailPartial = take(g.sums.rowChunks * g.trailCount)
         elementWeights = take((4 + 6 * momenta) * hidden)
         leadWeights = take(2 * momenta * hidden)
         trailWeights = take(2 * momenta * hidden)
@@ -227,8 +230,8 @@ private struct Layout {
         v.trail_count = Int64(g.trailCount)
         v.lead_is_row = g.leadIsRow ? 1 : 0
         v.short_runs = g.isFactored && g.hasShortRuns ? 1 : 0
-        v.row_chunks = Int32(g.rowChunks)
-        v.column_chunks = Int32(g.columnChunks)
+        v.row_chunks = Int64(g.sums.rowChunks)
+        v.column_chunks = Int64(g.sums.columnChunks)
         v.lead = floats + lead
         v.trail = floats + trail
         v.lead_factor = floats + leadFactor

@@ -5,6 +5,9 @@ import CLOptShims
 /// `run(count)` has one worker per thread draw items from a shared counter until none is left. Which worker gets which item
 /// does not matter for the result: every item writes memory of its own. Threads that wait spin briefly, since the next phase
 /// of a step is microseconds away, and then sleep.
+///
+/// Threads belong to the process that started them: in the child of a fork the pool finds itself without any, and nothing waits
+/// for those of the parent.
 struct ThreadPool: ~Copyable {
     /// (context, item, worker); workers are numbered from 0 so that each has scratch memory of its own.
     typealias Body = @convention(c) (UnsafeMutableRawPointer, Int, Int) -> Void
@@ -25,20 +28,31 @@ struct ThreadPool: ~Copyable {
         var body: Body?
         var context: UnsafeMutableRawPointer?
         var stops = false
+        /// Own threads.
+        var started = 0
+        /// The process that `started` is of.
+        var process = lopt_system_process()
     }
 
     struct Worker {
         var thread = lopt_thread()
         var shared: UnsafeMutablePointer<Shared>
         var number: Int
+        /// The phases before it was there.
+        var seen: Int64
     }
 
     /// Workers including the calling thread.
     let workers: Int
+    /// The system's reason for the thread that could not be started; 0 if there is none.
+    private(set) var refusal: Int32 = 0
+    /// The floating-point environment of who called for this step, in which the caller's parallel-for is called: threads that it
+    /// makes inherit it.
+    var hostFloat: UInt64 = 0
+    private var hasTried = false
     private let allocator: Allocator
     private let shared: UnsafeMutablePointer<Shared>
     private let threads: UnsafeMutablePointer<Worker>
-    private var started = 0
     private let parallelFor: ParallelFor?
     private let parallelContext: UnsafeMutableRawPointer?
 
@@ -72,6 +86,7 @@ struct ThreadPool: ~Copyable {
     }
 
     deinit {
+        let started = ownThreads()
         if started > 0 {
             lopt_monitor_lock(&shared.pointee.monitor)
             shared.pointee.stops = true
@@ -85,21 +100,43 @@ struct ThreadPool: ~Copyable {
         allocator.deallocate(shared, 1)
     }
 
-    /// Starts the threads, unless there are none to start. Returns false if the system gave fewer than wanted.
-    mutating func start() -> Bool {
-        guard parallelFor == nil else { return true }
-        while started < workers - 1 {
-            threads[started] = Worker(shared: shared, number: started + 1)
-            if lopt_thread_start(&threads[started].thread, ThreadPool.threadBody, threads + started) != 0 { return false }
-            started += 1
+    /// Threads that a step may use, the calling one included: those asked for until they are needed, then those that are there.
+    var usable: Int { parallelFor == nil && hasTried ? 1 + ownThreads() : workers }
+
+    var memoryBytes: Int { Allocator.bytes(Shared.self, 1) + Allocator.bytes(Worker.self, workers) }
+
+    /// Own threads of this process. A monitor that a fork has copied may be held or waited at by threads that the child lacks: the
+    /// child begins with a new one, and with no threads.
+    private func ownThreads() -> Int {
+        guard shared.pointee.started > 0 else { return 0 }
+        let process = lopt_system_process()
+        if shared.pointee.process != process {
+            _ = lopt_monitor_init(&shared.pointee.monitor)
+            shared.pointee.process = process
+            shared.pointee.started = 0
         }
-        return true
+        return shared.pointee.started
+    }
+
+    /// Starts the threads that are not there yet, as far as the system gives them; see `refusal`.
+    mutating func start() {
+        guard parallelFor == nil else { return }
+        hasTried = true
+        refusal = 0
+        var started = ownThreads()
+        shared.pointee.process = lopt_system_process()
+        while started < workers - 1 && refusal == 0 {
+            threads[started] = Worker(
+                shared: shared, number: started + 1, seen: lopt_atomic_load(&shared.pointee.generation))
+            refusal = lopt_thread_start(&threads[started].thread, ThreadPool.threadBody, threads + started)
+            if refusal == 0 { started += 1 }
+            shared.pointee.started = started
+        }
     }
 
     /// Calls body(context, i, worker) for i in 0 ..< count and returns when all are done.
     func run(_ count: Int, inline: Bool, _ context: UnsafeMutableRawPointer, _ body: @escaping Body) {
-        let isAlone = parallelFor == nil ? started == 0 : workers == 1
-        if inline || count <= 1 || isAlone {
+        if inline || count <= 1 || (parallelFor == nil ? ownThreads() == 0 : workers == 1) {
             for i in 0..<count { body(context, i, 0) }
             return
         }
@@ -108,6 +145,7 @@ struct ThreadPool: ~Copyable {
         shared.pointee.context = context
         lopt_atomic_store(&shared.pointee.nextItem, 0)
         if let parallelFor {
+            lopt_system_restore_float(hostFloat)
             parallelFor(
                 parallelContext, Int32(min(workers, count)),
                 { shared, worker in
@@ -116,11 +154,12 @@ struct ThreadPool: ~Copyable {
                     else { return }
                     ThreadPool.drawItems(shared, Int(worker))
                 }, shared)
+            _ = lopt_system_enter_float()
             // What a hook that called too few tasks has left.
             ThreadPool.drawItems(shared, 0)
             return
         }
-        lopt_atomic_store(&shared.pointee.running, Int64(started))
+        lopt_atomic_store(&shared.pointee.running, Int64(shared.pointee.started))
         lopt_monitor_lock(&shared.pointee.monitor)
         lopt_atomic_add(&shared.pointee.generation, 1)
         lopt_monitor_broadcast(&shared.pointee.monitor)
@@ -159,7 +198,8 @@ struct ThreadPool: ~Copyable {
         guard let worker = argument?.assumingMemoryBound(to: Worker.self) else { return nil }
         let shared = worker.pointee.shared
         let number = worker.pointee.number
-        var seen: Int64 = 0
+        var seen = worker.pointee.seen
+        lopt_thread_widen(Int32(shared.pointee.workers))
         while true {
             wait(shared) { shared in lopt_atomic_load(&shared.pointee.generation) != seen }
             if shared.pointee.stops { return nil }

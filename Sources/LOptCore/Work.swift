@@ -45,7 +45,7 @@ struct Work {
     static let batchElements = 8 * Geometry.chunkElements
 
     private func items(_ t: UnsafePointer<Tensor>) -> Int {
-        if phase == .sweepA { return t.pointee.options.isFrozen ? 0 : t.pointee.geometry.chunks }
+        if phase == .sweepA { return t.pointee.options.isFrozen ? 0 : t.pointee.geometry.sumChunks }
         if t.pointee.isSkipped { return 0 }
         if phase == .prepare { return 1 }
         if t.pointee.isSmall || t.pointee.isIdle { return 0 }
@@ -141,7 +141,7 @@ struct Work {
     }
 
     private func sweepA(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        var chunk = t.pointee.geometry.chunk(index)
+        var chunk = t.pointee.geometry.sumChunk(index)
         if t.pointee.geometry.isFactored {
             t.pointee.largest[index] = kernels.sweep_a(&t.pointee.view, &chunk, scratch)
         } else if let gradient = t.pointee.view.gradient {

@@ -1,7 +1,7 @@
 import CLOptShims
 
 /// Between sweeps A and B: the factored accumulators row_k and col_k take in the means of g^2, and the factors R_k and C_k
-/// of update-rule.md section 1 are made from them. Also returns, for each k, the means of lead^2, rsqrt(lead + 1e-8)^2 and
+/// of update-rule.md section 1 are made from them, if a network reads them. Also returns, for each k, the means of lead^2, rsqrt(lead + 1e-8)^2 and
 /// the same of trail: an element-wise feature that depends on the row only has the mean square of the rows.
 func updateFactors(_ rule: lopt_rule, _ t: lopt_tensor_view, _ means: UnsafeMutablePointer<Double>) {
     let leadCount = Int(t.lead_count), trailCount = Int(t.trail_count)
@@ -14,6 +14,7 @@ func updateFactors(_ rule: lopt_rule, _ t: lopt_tensor_view, _ means: UnsafeMuta
         let mean = means + 4 * k
         (mean[0], mean[1]) = decay(lead, t.lead_partial, leadCount, beta, rate)
         (mean[2], mean[3]) = decay(trail, t.trail_partial, trailCount, beta, rate)
+        if rule.reads_features == 0 { continue }
         if t.lead_is_row != 0 {
             rowFactorsOfLead(t, lead, leadFactor)
             columnFactors(trail, trailFactor, trailCount)

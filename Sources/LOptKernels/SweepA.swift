@@ -14,6 +14,7 @@ func largestMagnitude(_ gradient: Floats, _ count: Int) -> Int32 {
 /// Sweep A: the sums of g^2 over the rows and over the columns of a chunk, into the tensor's partial sums, and the largest
 /// |g|. Writes no state, so that the step can still be called off.
 func sweepA(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: MutableFloats) -> Int32 {
+    if chunk.inner1 > 0 { return sweepAOfInnerBlock(t, chunk) }
     let inner = Int(t.inner), run = Int(t.run), middle = Int(t.middle), rows = Int(t.rows)
     let column0 = Int(chunk.column0), width = Int(chunk.column1 - chunk.column0)
     let leadPartial = t.lead_partial + Int(chunk.column_chunk) * Int(t.lead_count)

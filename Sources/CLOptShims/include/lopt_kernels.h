@@ -87,7 +87,7 @@ typedef struct lopt_tensor_view {
     int64_t lead_count, trail_count;
     int32_t lead_is_row;      /* update-rule.md's row is lead, its col trail; or the other way round */
     int32_t short_runs;       /* runs so short that several rows share a vector; only with middle = inner = 1 */
-    int32_t row_chunks, column_chunks;
+    int64_t row_chunks, column_chunks; /* of sweep A */
     float *lead, *trail;                 /* K x lead_count, K x trail_count */
     float *lead_factor, *trail_factor;   /* the same: R_k and C_k of update-rule.md */
     float *lead_partial, *trail_partial; /* sums of g^2: column_chunks x lead_count, row_chunks x trail_count */
@@ -100,10 +100,12 @@ typedef struct lopt_tensor_view {
     const float *feature_scale;   /* BLAS path: 1 / size of each feature, in the order of update-rule.md */
 } lopt_tensor_view;
 
-/* Part of a tensor. Rank < 2: elements column0 ..< column1. */
+/* Part of a tensor. Rank < 2: elements column0 ..< column1. Rank >= 2: elements column0 ..< column1 of the runs of some rows. */
 typedef struct lopt_chunk {
     int64_t plane0, plane1, row0, row1, column0, column1;
-    int32_t row_chunk, column_chunk;
+    int64_t row_chunk, column_chunk;
+    /* Sweep A, if inner1 is not 0: of the columns (not elements) column0 ..< column1 the inner indices inner0 ..< inner1. */
+    int64_t inner0, inner1;
 } lopt_chunk;
 
 /* What a sweep C or D does with the heads: p <- (keep p - u) caller_keep - w, for the terms that are on. Sweep D knows

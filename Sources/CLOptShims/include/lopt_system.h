@@ -108,17 +108,6 @@ static inline int lopt_system_isa(void) {
 #endif
 }
 
-/* How many processors this process may run on. */
-static inline int lopt_system_processors(void) {
-    unsigned long mask[128] = {0}; /* 8,192 processors */
-    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-    int count = 0;
-    for (long i = 0; i < bytes / (long)sizeof mask[0]; i++) count += __builtin_popcountl(mask[i]);
-    if (count > 0) return count;
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int)online : 1;
-}
-
 /* The floating-point control word while lopt computes: round to nearest, no traps, denormals flushed to zero (averages
  * of zero gradients decay into denormals, which are many times slower). Returns the old word, for _restore. */
 static inline uint64_t lopt_system_enter_float(void) {
@@ -171,6 +160,8 @@ static inline void lopt_system_pause(void) {
 
 static inline int64_t lopt_atomic_load(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void lopt_atomic_store(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+/* Stores and returns the value before. */
+static inline int64_t lopt_atomic_exchange(int64_t *p, int64_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL); }
 /* Adds and returns the value before. */
 static inline int64_t lopt_atomic_add(int64_t *p, int64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
 
@@ -213,6 +204,16 @@ static inline int lopt_thread_start(lopt_thread *thread, void *(*body)(void *), 
     return result;
 }
 static inline void lopt_thread_join(lopt_thread thread) { pthread_join(thread, NULL); }
+
+/* Before a call of lopt pthread_cancel may end the thread, within it not: it would leave open files and held locks. Returns what
+ * to give to _release. */
+static inline int lopt_thread_hold_cancellation(void) {
+    int old = PTHREAD_CANCEL_ENABLE;
+    pthread_testcancel();
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    return old;
+}
+static inline void lopt_thread_release_cancellation(int old) { pthread_setcancelstate(old, &old); }
 
 /* ---- The message of lopt_last_error ----------------------------------------------------------------------------- */
 

@@ -31,10 +31,22 @@ protocol Network {
     func begin(_ tile: Tile)
     /// `i` is the first element of the vector within the tile.
     func heads(_ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int) -> Heads
-    /// The nominal head alone.
+    /// Whether the nominal head alone is cheaper than all heads; `nominalHead` is called only then.
+    static var hasCheapNominalHead: Bool { get }
     func nominalHead(
         _ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
     ) -> Vector
+}
+
+extension Network {
+    static var hasCheapNominalHead: Bool { false }
+
+    @inline(__always)
+    func nominalHead(
+        _ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
+    ) -> Vector {
+        heads(e, i, lead, leadStride, trail, trailStride).nominal
+    }
 }
 
 /// Sums of four hidden units.
@@ -142,6 +154,7 @@ struct Width4: Network {
     private let t: lopt_tensor_view
 
     static var channels: Channels { .folded }
+    static var hasCheapNominalHead: Bool { true }
 
     @inline(__always)
     init(_ rule: lopt_rule, _ t: lopt_tensor_view, _ scratch: Scratch) {

@@ -61,13 +61,6 @@ struct MatrixProducts: Network {
     }
 
     @inline(__always)
-    func nominalHead(
-        _ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
-    ) -> Vector {
-        head(LOPT_HEAD_NOMINAL, i)
-    }
-
-    @inline(__always)
     private func head(_ index: Int, _ i: Int) -> Vector {
         let bias = rule.head_weights[4 * Int(rule.hidden) + index]
         return lopt_load(out + index * Self.stride + i) + lopt_splat(bias)
@@ -100,7 +93,7 @@ struct MatrixProducts: Network {
             let g = load(t.gradient + at, n), v = lopt_load(t.second_moment + at)
             let rs = lopt_rsqrt(v + lopt_splat(1e-6))
             put(0, i, g)
-            put(1, i, load(t.parameter + at, n))
+            put(1, i, lopt_finite(load(t.parameter + at, n)))
             put(2 + momenta, i, v)
             put(3 + 2 * momenta, i, rs)
             for k in 0..<momenta {

@@ -49,13 +49,6 @@ struct Blocked<W: Width>: Network {
         return Heads(direction: out.a, magnitude: out.b, nominal: out.c, regularization: out.d)
     }
 
-    @inline(__always)
-    func nominalHead(
-        _ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
-    ) -> Vector {
-        heads(e, i, lead, leadStride, trail, trailStride).nominal
-    }
-
     /// The last hidden layer, `units` vectors.
     @inline(__always)
     private func lastHidden(

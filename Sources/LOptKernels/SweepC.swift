@@ -43,7 +43,7 @@ private func step<N: Network>(
             g: load(t.gradient + at, n), p: load(t.parameter + at, n), v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
             momentum: t.momentum + at, diagonal: t.factored != 0 ? Floats(t.momentum) : Floats(t.diagonal + at), lanes: n)
         let leads = tile.lead.channels + lead.offset, trails = tile.trail.channels + trail.offset
-        if apply.nominal_head_only != 0 {
+        if N.hasCheapNominalHead && apply.nominal_head_only != 0 {
             let n = network.nominalHead(e, i, leads, tile.lead.stride, trails, tile.trail.stride)
             let slot = LOPT_SUM_NOMINAL
             sums[slot] = sums[slot] + masked(n, e.lanes)

@@ -33,12 +33,12 @@ private typealias SweepC = @convention(c) (
     UnsafePointer<lopt_chunk>?, UnsafeMutablePointer<Double>?, UnsafeMutablePointer<Float>?
 ) -> Void
 
-/// The kernel for a path. Baseline x86-64, where speed is lost anyway, has no code of its own for widths 8, 16 and 32.
+/// The kernel for a path. Baseline x86-64, where speed is lost anyway, has no code of its own for narrow networks.
 private func sweepC(_ path: Int32) -> SweepC {
     switch Int(path) {
+    #if !LOPT_BASELINE || arch(arm64)
     case LOPT_PATH_WIDTH4:
         { r, t, a, c, s, m in sweepC(Width4.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
-    #if !LOPT_BASELINE || arch(arm64)
     case LOPT_PATH_WIDTH8:
         { r, t, a, c, s, m in sweepC(Blocked<Eight>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     case LOPT_PATH_WIDTH16:

@@ -198,8 +198,9 @@ lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
 const char *lopt_status_string(lopt_status status);
 
 /* What was wrong in the last call of this thread that did not return LOPT_OK: the argument, its value and what is
- * allowed, in one line of at most 255 bytes. "" if there was none. Valid until the next such call of this thread. Never
- * NULL. */
+ * allowed, in one line of at most 255 bytes of UTF-8. Names and paths stand in it as they are, those of more than 96 bytes
+ * with "..." in the middle; control characters and bytes that are not UTF-8 look like \x1b. "" if there was none. Valid until
+ * the next such call of this thread. Never NULL. */
 const char *lopt_last_error(void);
 
 /* The version of the library that is running: the number as LOPT_VERSION has it, and "major.minor.patch". */
@@ -224,8 +225,10 @@ const char *lopt_version_string(void);
 
 /* Writes a checkpoint. It is written whole to a temporary file beside `path`, synced and renamed, so that the file at
  * `path` is at every moment the old checkpoint or the new one. The new one has the permissions of the old one, as far as the
- * system lets it; its owner is who saves. A symbolic link at `path` is replaced, not followed. Errors: INVALID_ARGUMENT, IO,
- * NO_MEMORY. */
+ * system lets it; its owner is who saves. A symbolic link at `path` is replaced, not followed. What is neither a regular file
+ * nor such a link is left alone (IO): a directory, a pipe, a socket, a device, a link to one of the last three (/dev/stdout).
+ * So is the old file where the new one does not fit: a limit on the size of files sends no SIGXFSZ. Errors: INVALID_ARGUMENT,
+ * IO, NO_MEMORY. */
 lopt_status lopt_save(const lopt_optimizer *opt, const char *path, uint32_t contents);
 
 /* Reads a checkpoint; with LOPT_WITH_PARAMETERS also overwrites the bound parameters. Everything is checked before

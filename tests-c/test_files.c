@@ -9,6 +9,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 static lopt_optimizer *opt;
@@ -99,22 +102,98 @@ static void test_bad_targets(void) {
     free(path);
 }
 
-/* A file that may not grow past so many bytes, as on a full disk: nothing is left of the attempt. */
-static void test_no_space(void) {
-    struct rlimit limit, old;
-    signal(SIGXFSZ, SIG_IGN);
-    files_write(files_path("old"), old_file, sizeof old_file);
-    CHECK_INT(getrlimit(RLIMIT_FSIZE, &old), 0);
-    for (size_t size = 0; size < before.size; size += size < 100 ? 33 : 4099) {
-        limit = old, limit.rlim_cur = size;
-        check_context("files of at most %zu bytes", size);
-        CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        lopt_status status = lopt_save(opt, files_path("old"), LOPT_WITH_PARAMETERS);
-        CHECK_INT(setrlimit(RLIMIT_FSIZE, &old), 0);
-        CHECK_INT(status, LOPT_ERROR_IO);
-        CHECK_MESSAGE(strerror(EFBIG));
-        check_only_file(files_path("old"), old_file, sizeof old_file);
+/* What is no file is not replaced by one, nor is what a link to such a thing stands for; other links are replaced. */
+static void test_no_files(void) {
+    struct stat was, is;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = files_path("special"), *target = files_path("target");
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    for (int kind = 0; kind < 8; kind++) {
+        static const char *const reasons[] = {"pipe", "pipe", "socket", "socket", "device", "device", "directory", NULL};
+        int is_link = kind % 2, made = -1;
+        const char *at = is_link ? target : path;
+        check_context("%s%s", is_link ? "link to " : "", reasons[kind] ? reasons[kind] : "a directory");
+        if (kind < 2) made = mkfifo(at, 0600);
+        if (kind / 2 == 1) {
+            snprintf(address.sun_path, sizeof address.sun_path, "%s", at);
+            made = strlen(at) < sizeof address.sun_path ? bind(listener, (struct sockaddr *)&address, sizeof address) : -1;
+            close(listener), listener = socket(AF_UNIX, SOCK_STREAM, 0);
+        }
+        if (kind / 2 == 3) made = mkdir(at, 0700);
+        if (kind == 4) made = mknod(at, S_IFCHR | 0600, makedev(1, 7)); /* /dev/full, which takes a superuser */
+        if (kind == 5) made = 0, at = "/dev/null";
+        if (made != 0) {
+            CHECK(kind / 2 != 3 && kind >= 2);
+            continue;
+        }
+        if (is_link) CHECK_INT(symlink(at, path), 0);
+        CHECK_INT(lstat(path, &was), 0);
+        if (reasons[kind]) {
+            check_save_fails(path, reasons[kind]);
+            CHECK_INT(lstat(path, &is), 0);
+            CHECK(is.st_ino == was.st_ino && is.st_mode == was.st_mode && is.st_rdev == was.st_rdev);
+        } else {
+            CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
+            CHECK(lstat(path, &is) == 0 && S_ISREG(is.st_mode));
+            CHECK_INT(files_count(target), 0);
+        }
+        CHECK_INT(files_count(files_directory), 1 + (access(target, F_OK) == 0));
+        remove(path), remove(target);
     }
+    check_context("");
+    close(listener);
+    CHECK_INT(symlink(files_path("nowhere"), path), 0);
+    CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
+    check_only_file(path, before.bytes, before.size);
+    remove(path);
+}
+
+static volatile sig_atomic_t signals;
+
+static void count_signal(int number) { signals += number == SIGXFSZ; }
+
+/* Saves where a file may have so many bytes: the old file stays, and nothing is left of the attempt. */
+static void check_no_space(size_t size) {
+    struct rlimit limit, old;
+    sigset_t mask_before, mask_after;
+    CHECK_INT(getrlimit(RLIMIT_FSIZE, &old), 0);
+    limit = old, limit.rlim_cur = size;
+    CHECK_INT(pthread_sigmask(SIG_SETMASK, NULL, &mask_before), 0);
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    lopt_status status = lopt_save(opt, files_path("old"), LOPT_WITH_PARAMETERS);
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &old), 0);
+    CHECK_INT(status, LOPT_ERROR_IO);
+    CHECK_MESSAGE(strerror(EFBIG));
+    check_only_file(files_path("old"), old_file, sizeof old_file);
+    CHECK_INT(pthread_sigmask(SIG_SETMASK, NULL, &mask_after), 0);
+    for (int s = 1; s < 32; s++) CHECK_INT(sigismember(&mask_after, s), sigismember(&mask_before, s));
+}
+
+/* A file that may not grow past so many bytes, as on a full disk. The SIGXFSZ of it, which by default ends a process, is the
+ * library's own: no handler sees it, and none is left waiting. One that the host has waiting stays. */
+static void test_no_space(void) {
+    sigset_t limit, waiting;
+    sigemptyset(&limit), sigaddset(&limit, SIGXFSZ);
+    files_write(files_path("old"), old_file, sizeof old_file);
+    for (size_t size = 0; size < before.size; size += size < 100 ? 33 : 4099) {
+        check_context("files of at most %zu bytes", size);
+        check_no_space(size);
+    }
+    void (*const actions[])(int) = {SIG_DFL, SIG_IGN, count_signal};
+    for (int i = 0; i < 9; i++) {
+        int is_blocked = i / 3 > 0, is_waiting = i / 3 > 1;
+        check_context("action %d%s%s", i % 3, is_blocked ? ", blocked" : "", is_waiting ? ", one is waiting" : "");
+        signal(SIGXFSZ, actions[i % 3]);
+        if (is_blocked) pthread_sigmask(SIG_BLOCK, &limit, NULL);
+        if (is_waiting) pthread_kill(pthread_self(), SIGXFSZ);
+        check_no_space(100);
+        CHECK_INT(sigpending(&waiting), 0);
+        CHECK_INT(sigismember(&waiting, SIGXFSZ), is_waiting);
+        signal(SIGXFSZ, SIG_IGN); /* which takes off what waits */
+        pthread_sigmask(SIG_UNBLOCK, &limit, NULL);
+        CHECK_INT(signals, 0);
+    }
+    signal(SIGXFSZ, SIG_DFL);
     check_context("");
     remove(files_path("old"));
 }
@@ -312,6 +391,7 @@ int main(void) {
     test_replace();
     test_permissions();
     test_bad_targets();
+    test_no_files();
     test_no_space();
     if (!check_mode("valgrind")) test_no_descriptors();
     test_read_only_directory();

@@ -105,8 +105,7 @@ extension Message {
     init(hexadecimal value: UInt64) {
         self.init()
         for digit in 0..<16 {
-            let nibble = UInt8(truncatingIfNeeded: value >> UInt64(60 - 4 * digit)) & 15
-            append(byte: nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10)
+            append(hexadecimal: UInt8(truncatingIfNeeded: value >> UInt64(60 - 4 * digit)) & 15)
         }
     }
 }

@@ -86,7 +86,7 @@ public struct FileContents: ~Copyable {
 /// has the permissions of the old one.
 ///
 /// If this goes before `commit`, or `commit` throws, the old file is as it was and the new one is removed. A symbolic
-/// link at the path is replaced, not followed.
+/// link at the path is replaced, not followed; a directory, a pipe, a socket or a device is not replaced.
 struct FileReplacement: ~Copyable {
     private static let bufferSize = 65536
     private static let attempts = 10_000
@@ -102,10 +102,11 @@ struct FileReplacement: ~Copyable {
     private var path: UnsafePointer<CChar> { UnsafePointer(paths.pointer) }
     private var temporary: UnsafePointer<CChar> { UnsafePointer(paths.pointer + pathSize) }
 
-    /// Throws `.io` if no file can be created beside `path`, `.invalidArgument` for a path longer than the system's
-    /// limit, `.noMemory`.
+    /// Throws `.io` if no file can be created beside `path` or what is there may not be replaced, `.invalidArgument` for a
+    /// path longer than the system's limit, `.noMemory`.
     init(path: UnsafePointer<CChar>, allocator: Allocator) throws(LOptError) {
         let length = try checkLength(path)
+        if let kind = lopt_system_irreplaceable(path) { throw LOptError(.io, "cannot replace '\(path)': \(kind)") }
         let pathSize = length + 1
         let paths = try Allocation<CChar>(pathSize + maximumPath, allocator)
         lopt_system_copy(paths.pointer, path, pathSize)

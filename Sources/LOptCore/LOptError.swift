@@ -26,8 +26,8 @@ public struct LOptError: Error {
 }
 
 /// A line of at most 255 bytes, built by string interpolation without touching the heap:
-/// `"rank is \(rank); allowed are 0 to 8"`. What does not fit is cut. Nothing is inlined: there are hundreds of messages, and
-/// each would bring its own copy of all this into the library.
+/// `"rank is \(rank); allowed are 0 to 8"`. What does not fit is cut, between two characters, and ends in "...". Nothing is
+/// inlined: there are hundreds of messages, and each would bring its own copy of all this into the library.
 public struct Message: ExpressibleByStringInterpolation, Sendable {
     public static let capacity = 255
     private var bytes: InlineArray<256, UInt8>
@@ -72,10 +72,10 @@ public struct Message: ExpressibleByStringInterpolation, Sendable {
         public mutating func appendInterpolation(_ value: StaticString) { message.append(literal: value) }
         @inline(never)
         public mutating func appendInterpolation(_ value: Message) { message.append(message: value) }
-        /// The bytes of a text that came from outside, control characters and bytes beyond ASCII as '?'.
+        /// A text that came from outside: see `Message.append(untrusted:)`.
         @inline(never)
         public mutating func appendInterpolation(_ value: UnsafeRawBufferPointer) { message.append(untrusted: value) }
-        /// A C string that came from outside, cut after 80 bytes.
+        /// A C string that came from outside.
         @inline(never)
         public mutating func appendInterpolation(_ value: UnsafePointer<CChar>) { message.append(cString: value) }
     }
@@ -89,9 +89,15 @@ public struct Message: ExpressibleByStringInterpolation, Sendable {
 
     @inline(never)
     public mutating func append(byte: UInt8) {
-        guard count < Message.capacity else { return }
-        bytes[count] = byte
-        count += 1
+        if count < Message.capacity {
+            bytes[count] = byte
+            count += 1
+        } else {
+            // Once it is there, this changes it no more.
+            var end = Message.capacity - 3
+            while bytes[end] & 0xc0 == 0x80 { end -= 1 }
+            for i in end..<Message.capacity { bytes[i] = UInt8(ascii: ".") }
+        }
     }
 
     @inline(never)
@@ -103,22 +109,6 @@ public struct Message: ExpressibleByStringInterpolation, Sendable {
     @inline(never)
     mutating func append(message other: Message) {
         for i in 0..<other.count { append(byte: other.bytes[i]) }
-    }
-
-    @inline(never)
-    mutating func append(untrusted text: UnsafeRawBufferPointer) {
-        for i in 0..<min(text.count, 80) {
-            let byte = text[i]
-            append(byte: byte >= 0x20 && byte < 0x7f ? byte : UInt8(ascii: "?"))
-        }
-        if text.count > 80 { append(literal: "...") }
-    }
-
-    @inline(never)
-    mutating func append(cString text: UnsafePointer<CChar>) {
-        var length = 0
-        while length <= 80 && text[length] != 0 { length += 1 }
-        append(untrusted: UnsafeRawBufferPointer(start: text, count: length))
     }
 
     @inline(never)

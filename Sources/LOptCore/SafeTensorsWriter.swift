@@ -179,10 +179,9 @@ extension SafeTensorsWriter {
     }
 
     private mutating func emit(escape byte: UInt8) throws(LOptError) {
-        var text: Message = byte < 0x10 ? "\\u000" : "\\u00"
-        if byte >= 0x10 { text.append(byte: UInt8(ascii: "0") + byte >> 4) }
-        let low = byte & 15
-        text.append(byte: low < 10 ? UInt8(ascii: "0") + low : UInt8(ascii: "a") + low - 10)
+        var text: Message = "\\u00"
+        text.append(hexadecimal: byte >> 4)
+        text.append(hexadecimal: byte & 15)
         try emit(number: text)
     }
 }

@@ -44,7 +44,25 @@ static inline int lopt_system_create_exclusive(const char *path) {
     return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 }
 static inline int lopt_system_open_directory(const char *path) { return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
-static inline long lopt_system_write(int file, const void *p, long size) { return (long)write(file, p, (size_t)size); }
+/* write, for which a limit on the size of files is an error like any other (EFBIG): SIGXFSZ, which would end the process, is
+ * held back, and the one that came of this call is taken off. One that was waiting already is the host's. */
+static inline long lopt_system_write(int file, const void *p, long size) {
+    sigset_t limit, old, waiting;
+    sigemptyset(&limit);
+    sigemptyset(&waiting);
+    sigaddset(&limit, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &limit, &old);
+    sigpending(&waiting);
+    long count = (long)write(file, p, (size_t)size);
+    int error = errno;
+    if (count < 0 && error == EFBIG && !sigismember(&waiting, SIGXFSZ)) {
+        const struct timespec now = {0, 0};
+        while (sigtimedwait(&limit, NULL, &now) < 0 && errno == EINTR) {}
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = error;
+    return count;
+}
 static inline int lopt_system_sync(int file) { return fsync(file); }
 static inline int lopt_system_close(int file) { return close(file); }
 static inline int lopt_system_rename(const char *from, const char *to) { return rename(from, to); }
@@ -60,6 +78,18 @@ static inline int64_t lopt_system_file_size(int file) {
 static inline int lopt_system_copy_permissions(int file, const char *path) {
     struct stat s;
     return lstat(path, &s) == 0 && S_ISREG(s.st_mode) ? fchmod(file, s.st_mode & 0777) : 0;
+}
+/* What at `path` may not give way to a file, as the system would put it; NULL if it may. A symbolic link may, where it does
+ * not lead to a device or the like, as /dev/stdout does. */
+static inline const char *lopt_system_irreplaceable(const char *path) {
+    struct stat s;
+    if (lstat(path, &s) != 0) return NULL;
+    if (S_ISDIR(s.st_mode)) return "Is a directory";
+    if (S_ISLNK(s.st_mode) && (stat(path, &s) != 0 || S_ISDIR(s.st_mode))) return NULL;
+    return S_ISREG(s.st_mode)    ? NULL
+           : S_ISFIFO(s.st_mode) ? "Is a named pipe"
+           : S_ISSOCK(s.st_mode) ? "Is a socket"
+                                 : "Is a device";
 }
 static inline int lopt_system_errno(void) { return errno; }
 static inline int lopt_system_is_interrupted(int error) { return error == EINTR; }

@@ -71,6 +71,8 @@ struct KernelReferenceTests {
         [20, 20, 20, 20], [5, 7, 3, 6, 4], [2, 2, 2, 2, 2, 2, 2, 2], [1, 1, 1], [1, 40, 1, 30, 1], [12, 11, 6, 6, 6, 6],
         // One chunk of rows that is more than one chunk of elements.
         [9, 4000], [13, 2600], [3000, 11], [1, 11, 3, 1000],
+        // Blocks of inner indices in sweep A.
+        [20, 19, 18, 18],
     ]
 
     @Test("every geometry", arguments: shapes)

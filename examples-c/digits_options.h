@@ -12,7 +12,7 @@ typedef struct digits_options {
     const char *weights; /* lopt's weights, NULL: the built-in default                 */
     const char *csv;     /* where to write loss curves, or NULL                        */
     int steps, batch, seed, seeds, threads;
-    double weight_decay; /* of lopt */
+    double weight_decay; /* of lopt and of Adam */
     int hidden[MLP_MAX_LAYERS - 1], hidden_layers;
     bool cosine;
 } digits_options;

@@ -212,8 +212,10 @@ const char *lopt_version_string(void);
  *
  *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay and frozen flags; with
  *  LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
- *  as never having stopped. The format is safetensors (f32 and i64 tensors "<name>/momentum", ... and a checksum in the
- *  metadata); any tool that reads safetensors opens it.
+ *  as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
+ *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
+ *  safetensors opens it. One of the digests has to be right: a file restores that a tool has written anew with the same
+ *  metadata, or in whose header tensors were renamed, but not both, and not one whose numbers were changed.
  *
  *  To resume: create the optimizer with the same weights, add the same tensors, restore. Tensors are found by their names:
  *  the order in which they are added may differ, and so may the number of threads and the instruction set.

@@ -238,7 +238,7 @@ static void test_headers(void) {
     check_replaced("lopt-checkpoint", "LOPT-checkpoint", LOPT_ERROR_CHECKPOINT, "format");
     check_replaced("\"format_version\":\"1\"", "\"format_version\":\"2\"", LOPT_ERROR_CHECKPOINT, "format_version");
     check_replaced("\"format_version\"", "\"format_Version\"", LOPT_ERROR_CHECKPOINT, "format_version");
-    check_replaced("\"checksum\"", "\"checksun\"", LOPT_ERROR_CHECKPOINT, "checksum");
+    check_replaced("\"checksum\":\"", "\"checksun\":[", LOPT_ERROR_CHECKPOINT, "string");
     check_replaced("\"weights\":\"", "\"wEIGHTs\":\"", LOPT_ERROR_CHECKPOINT, "weights");
     check_replaced("\"a/momentum\"", "\"c/momentum\"", LOPT_ERROR_MISMATCH, "a/momentum");
     check_replaced("\"a/row\"", "\"a/raw\"", LOPT_ERROR_MISMATCH, "a/row");

@@ -7,7 +7,8 @@ import CLOptShims
 /// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [4]: scales of learning
 /// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3]: learning-rate scale, weight decay and
 /// its form of the optimizer. Version 0.1.0 wrote no step size and no form: it knew weight decay per step alone.
-/// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` (the digest of the data).
+/// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
+/// 0.1.0 wrote the first alone).
 extension Optimizer {
     private static let format: StaticString = "lopt-checkpoint"
 
@@ -18,7 +19,7 @@ extension Optimizer {
     }
 
     func size(_ contents: CheckpointContents) throws(LOptError) -> Int {
-        try SafeTensorsWriter.size { writer throws(LOptError) in try describe(&writer, contents, checksum: 0) }
+        try SafeTensorsWriter.size { writer throws(LOptError) in try describe(&writer, contents, CheckpointDigests()) }
     }
 
     /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
@@ -39,26 +40,22 @@ extension Optimizer {
     }
 
     private func write(to sink: consuming ByteSink, _ contents: CheckpointContents) throws(LOptError) {
-        let checksum = try checksum(contents)
+        var digests = CheckpointDigests()
+        try give(contents, to: &digests)
         try SafeTensorsWriter.write(
             to: sink,
-            describe: { writer throws(LOptError) in try describe(&writer, contents, checksum: checksum) },
+            describe: { writer throws(LOptError) in try describe(&writer, contents, digests) },
             data: { writer throws(LOptError) in try give(contents, to: &writer) })
     }
 
-    private func checksum(_ contents: CheckpointContents) throws(LOptError) -> UInt64 {
-        var digest = Digest()
-        try give(contents, to: &digest)
-        return digest.value
-    }
-
     private func describe(
-        _ writer: inout SafeTensorsWriter, _ contents: CheckpointContents, checksum: UInt64
+        _ writer: inout SafeTensorsWriter, _ contents: CheckpointContents, _ digests: CheckpointDigests
     ) throws(LOptError) {
         try writer.metadata("format", Message(stringLiteral: Optimizer.format))
         try writer.metadata("format_version", "1")
         try writer.metadata("weights", Message(hexadecimal: digest))
-        try writer.metadata("checksum", Message(hexadecimal: checksum))
+        try writer.metadata("checksum", Message(hexadecimal: digests.data.value))
+        try writer.metadata("content", Message(hexadecimal: digests.content.value))
         try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(3))
         for i in 0..<count {
             let t = tensors[i]
@@ -80,22 +77,26 @@ extension Optimizer {
         numbers.pointer[1] = weightDecay
         numbers.pointer[2] = Double(weightDecayForm.rawValue)
         try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<24]))
+        taker.end(UnsafeRawBufferPointer(start: nil, count: 0), Tensor.optionsSuffix)
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
                 for piece in 0..<section.pieces { try taker.take(UnsafeRawBufferPointer(section.piece(piece))) }
+                taker.end(t.nameBytes, section.suffix)
             }
             counters.pointer[0] = t.steps
             counters.pointer[1] = t.stepsSkipped
             counters.pointer[2] = t.nonfinite
             try taker.take(counters.bytes)
+            taker.end(t.nameBytes, Tensor.stepSuffix)
             numbers.pointer[0] = t.options.learningRateScale
             numbers.pointer[1] = t.options.weightDecayScale
             numbers.pointer[2] = t.options.isFrozen ? 1 : 0
             numbers.pointer[3] = t.stepSize
             try taker.take(numbers.bytes)
+            taker.end(t.nameBytes, Tensor.optionsSuffix)
         }
     }
 }

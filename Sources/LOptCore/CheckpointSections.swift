@@ -41,14 +41,13 @@ struct CheckpointSections {
 /// Takes the data of a checkpoint piece by piece, in the order of the file.
 protocol PieceTaker: ~Copyable {
     mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError)
-}
-
-extension Digest: PieceTaker {
-    mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError) { update(bytes) }
+    /// What came since the last array was the array `name` with `suffix` behind it.
+    mutating func end(_ name: UnsafeRawBufferPointer, _ suffix: StaticString)
 }
 
 extension SafeTensorsWriter: PieceTaker {
     mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError) { try data(bytes) }
+    func end(_ name: UnsafeRawBufferPointer, _ suffix: StaticString) {}
 }
 
 extension Tensor {

@@ -1,7 +1,7 @@
 import CLOptShims
 
 /// Restoring checkpoints. Everything is looked at before anything is changed: the table of contents against the tensors
-/// that are there, then the checksum; copying into memory of the right sizes cannot fail any more.
+/// that are there, then the digests of the data; copying into memory of the right sizes cannot fail any more.
 extension Optimizer {
     /// Reads a checkpoint from a file. Throws `.io`, `.noMemory`, `.checkpoint` if it is damaged and `.mismatch`, naming the
     /// first difference, if it is of something else.
@@ -26,7 +26,7 @@ extension Optimizer {
         try checkMetadata(reader.table)
         try visit(&reader, contents, changing: false)
         try checkNames(reader.table)
-        try reader.checkChecksum()
+        try reader.checkDigests()
         try visit(&reader, contents, changing: true)
     }
 
@@ -41,10 +41,7 @@ extension Optimizer {
             throw LOptError(.checkpoint, "metadata 'weights' is missing")
         }
         let own = Message(hexadecimal: digest), older = Message(hexadecimal: digestWithoutSafeguards)
-        var isSame = false
-        try own.withBytes { bytes throws(LOptError) in isSame = weights.hasBytes(of: bytes) }
-        try older.withBytes { bytes throws(LOptError) in isSame = isSame || weights.hasBytes(of: bytes) }
-        guard isSame else {
+        guard table.isMetadata("weights", own) || table.isMetadata("weights", older) else {
             throw LOptError(.mismatch, "the checkpoint is of weights with digest \(weights), this optimizer has \(own)")
         }
     }
@@ -123,6 +120,13 @@ extension Optimizer {
     }
 }
 
+extension SafeTensors {
+    fileprivate func isMetadata(_ key: StaticString, _ value: Message) -> Bool {
+        guard let found = metadata(key) else { return false }
+        return value.withCString { found.hasBytes(of: UnsafeRawBufferPointer(cString: $0)) }
+    }
+}
+
 /// Finds the arrays of a checkpoint by name, checks or copies them.
 private struct CheckpointReader: ~Copyable {
     let table: SafeTensors
@@ -139,20 +143,34 @@ private struct CheckpointReader: ~Copyable {
         self.bytes = bytes
     }
 
-    func checkChecksum() throws(LOptError) {
-        guard let expected = table.metadata("checksum") else {
-            throw LOptError(.checkpoint, "metadata 'checksum' is missing")
+    /// The data are those that were written, as they lie, or array by array in whatever order.
+    func checkDigests() throws(LOptError) {
+        let checksum = Message(hexadecimal: dataDigest)
+        if table.isMetadata("checksum", checksum) || table.isMetadata("content", Message(hexadecimal: contentDigest)) {
+            return
         }
+        guard let written = table.metadata("checksum") else {
+            throw LOptError(.checkpoint, "metadata 'checksum' is missing, and 'content' is not that of the data")
+        }
+        throw LOptError(.checkpoint, "the data have checksum \(checksum), the metadata say \(written): damaged")
+    }
+
+    private var dataDigest: UInt64 {
         var start = bytes.count
         for i in 0..<table.count { start = min(start, table[i].data.lowerBound) }
         var digest = Digest()
         digest.update(UnsafeRawBufferPointer(rebasing: bytes[start...]))
-        let actual = Message(hexadecimal: digest.value)
-        var isSame = false
-        try actual.withBytes { bytes throws(LOptError) in isSame = expected.hasBytes(of: bytes) }
-        guard isSame else {
-            throw LOptError(.checkpoint, "the data have checksum \(actual), the metadata say \(expected): damaged")
+        return digest.value
+    }
+
+    private var contentDigest: UInt64 {
+        var digest = ContentDigest()
+        for i in 0..<table.count {
+            let entry = table[i]
+            digest.update(UnsafeRawBufferPointer(rebasing: bytes[entry.data]))
+            digest.end(entry.name)
         }
+        return digest.value
     }
 
     /// The bytes of an array that must be there with this type and shape, or with `shorter`.

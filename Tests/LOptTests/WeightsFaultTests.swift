@@ -128,7 +128,7 @@ import Testing
         expect(file, "the metadata have a character U+0000 at the key 'provenance'")
         file.metadata["provenance"] = nil
         file.metadata["a\0b"] = "c"
-        expect(file, "the metadata have a character U+0000 at the key 'a?b'")
+        expect(file, "the metadata have a character U+0000 at the key 'a\\x00b'")
     }
 
     @Test func everyTensorMustBeThere() {

@@ -25,6 +25,8 @@ BUILD    ?= build$(if $(SANITIZE)$(TARGET),/$(SANITIZE)$(TARGET))
 SWIFTC   ?= swiftc
 OBJCOPY  ?= objcopy
 STRIP    ?= strip
+AR       := ar
+LD       := ld
 SLOW     ?=
 SECONDS  ?= 60
 BENCH_ARGS ?=
@@ -37,6 +39,7 @@ MAJOR   := $(call version_part,MAJOR)
 VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 SONAME  := liblopt.so.$(MAJOR)
 LIBRARY := $(BUILD)/liblopt.so.$(VERSION)
+ARCHIVE := $(BUILD)/liblopt.a
 OBJ     := $(BUILD)/obj
 
 MACHINE := $(or $(TARGET),$(shell uname -m))
@@ -77,6 +80,8 @@ cross := aarch64-linux-gnu-
 CC := $(cross)gcc
 OBJCOPY := $(cross)objcopy
 STRIP := $(cross)strip
+AR := $(cross)ar
+LD := $(cross)ld
 swift_flags += -target aarch64-none-none-elf -Xcc -isystem -Xcc /usr/aarch64-linux-gnu/include -Xcc -D__linux__ \
 	-Xcc -D__unix__ -Xcc -fPIC
 endif
@@ -112,7 +117,7 @@ link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblo
 
 .PHONY: all check-library tool demo test test-c fuzz bench install uninstall clean help FORCE
 
-all: $(BUILD)/liblopt.so
+all: $(BUILD)/liblopt.so $(if $(SANITIZE),,$(ARCHIVE))
 
 shims   := $(wildcard Sources/CLOptShims/include/*)
 modules := $(kernels) LOptCore
@@ -158,6 +163,19 @@ $(LIBRARY): $(objects) $(OBJ)/link.command packaging/liblopt.map
 $(BUILD)/liblopt.so: $(LIBRARY)
 	$(Q)ln -sf $(notdir $(LIBRARY)) $(BUILD)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $@
+
+# For cc -static: one object whose only global symbols are the functions of lopt.h. Dissolving the groups keeps a linker from
+# putting another Swift object's copy of a shared function in the place of ours, or ours in the place of another's.
+functions := $(shell sed -n 's/^  *\(lopt_[a-z0-9_]*\);$$/\1/p' packaging/liblopt.map)
+$(ARCHIVE): $(objects) $(OBJ)/link.command packaging/liblopt.map packaging/no_dlopen.c
+	$(call say,ARCHIVE,$@)
+	$(Q)printf '%s\n' $(functions) > $(OBJ)/functions
+	$(Q)$(CC) -O2 -fPIC -fvisibility=hidden -c -o $(OBJ)/no_dlopen.o packaging/no_dlopen.c
+	$(Q)$(LD) -r --gc-sections $(functions:%=-u %) --force-group-allocation -o $(OBJ)/liblopt.all.o $(objects) $(OBJ)/no_dlopen.o
+	$(Q)$(OBJCOPY) --keep-global-symbols=$(OBJ)/functions --strip-unneeded -R '.swift1_autolink_entries' -R .linker-options \
+		-R .swift_modhash -R .comment $(OBJ)/liblopt.all.o $(OBJ)/liblopt.o
+	$(Q)rm -f $@
+	$(Q)$(AR) rcD $@ $(OBJ)/liblopt.o
 
 check-library: all
 	@scripts/dependencies build

@@ -58,6 +58,10 @@ endif
 ifneq ($(filter-out aarch64,$(TARGET)),)
 $(error TARGET is $(TARGET); allowed is aarch64)
 endif
+# The files in BUILD are targets, whose names make separates by spaces. Every other path may have some.
+ifneq ($(words $(BUILD)),1)
+$(error BUILD is '$(BUILD)'; make cannot build where the path has a space. A link to it without one will do)
+endif
 
 Q   := $(if $(V),,@)
 say  = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
@@ -115,7 +119,7 @@ link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblo
 
 # ---- The library --------------------------------------------------------------------------------------------------
 
-.PHONY: all check-library tool demo test test-c fuzz bench install uninstall clean help FORCE
+.PHONY: all check-library tool examples demo test test-c fuzz bench install uninstall clean help FORCE
 
 all: $(BUILD)/liblopt.so $(if $(SANITIZE),,$(ARCHIVE))
 
@@ -183,13 +187,17 @@ check-library: all
 
 # ---- Programs -----------------------------------------------------------------------------------------------------
 
-LOPT_CFLAGS := -I$(CURDIR)/include
-LOPT_LIBS   := -L$(abspath $(BUILD)) -llopt -Wl,-rpath,$(abspath $(BUILD))
+# BUILD as the folders of the programs see it. Quoted, for whatever shell they come to: the path of the sources may have spaces.
+build_below := $(if $(filter /%,$(BUILD)),,../)$(BUILD)
+build_whole := $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)
+below = +$(Q)$(MAKE) --no-print-directory -C $(1) BUILD=$(build_below)/$(2) LOPT_CFLAGS='-I../include' \
+	LOPT_LIBS='-L$(build_below) -llopt -Wl,-rpath,"$(build_whole)"'
 
-demo: all
+examples: all
 	@scripts/dependencies demo
-	$(Q)$(MAKE) --no-print-directory -C examples-c BUILD=$(abspath $(BUILD))/examples LOPT_CFLAGS='$(LOPT_CFLAGS)' \
-		LOPT_LIBS='$(LOPT_LIBS)'
+	$(call below,examples-c,examples)
+
+demo: examples
 	@printf '\n'
 	$(Q)$(BUILD)/examples/digits
 
@@ -197,8 +205,10 @@ demo: all
 tool:
 	@scripts/dependencies build test
 	$(Q)mkdir -p $(BUILD)
+	@test -d .build/checkouts/swift-argument-parser || \
+		echo '  FETCH    swift-argument-parser from github.com/apple, once; the library itself needs none of it'
 	$(Q)swift build -c release --product lopt --scratch-path .build
-	$(Q)ln -sf $(CURDIR)/.build/release/lopt $(BUILD)/lopt
+	$(Q)ln -sf '$(CURDIR)/.build/release/lopt' $(BUILD)/lopt
 	@echo '$(BUILD)/lopt --help'
 
 # Everything; SLOW=1 adds the tests that take minutes.
@@ -214,38 +224,42 @@ test-c: all
 fuzz:
 	$(Q)MAKE='$(MAKE)' BUILD='$(BUILD)' SECONDS_EACH='$(SECONDS)' scripts/fuzz
 
-bench: all
-	$(Q)$(MAKE) --no-print-directory -C bench BUILD=$(abspath $(BUILD))/bench LOPT_CFLAGS='$(LOPT_CFLAGS)' \
-		LOPT_LIBS='$(LOPT_LIBS)'
-	$(Q)$(BUILD)/bench/bench --startup $(BUILD)/bench/startup $(abspath $(BUILD)/$(SONAME)) \
-		--torch bench/torch_adamw.py $(BENCH_ARGS)
+bench: $(BUILD)/bench/bench
+	$(Q)$(BUILD)/bench/bench --startup $(BUILD)/bench/startup $(BUILD)/$(SONAME) --torch bench/torch_adamw.py $(BENCH_ARGS)
+
+$(BUILD)/bench/bench: all
+	$(call below,bench,bench)
 
 # ---- Installing ---------------------------------------------------------------------------------------------------
 
-installed := $(INCDIR)/lopt.h $(addprefix $(LIBDIR)/,liblopt.so $(SONAME) liblopt.so.$(VERSION) pkgconfig/lopt.pc \
-	cmake/lopt/loptConfig.cmake cmake/lopt/loptConfigVersion.cmake)
+# Quoted wherever they are used: each may have spaces.
+into_lib := $(DESTDIR)$(LIBDIR)
+into_inc := $(DESTDIR)$(INCDIR)
+into_doc := $(DESTDIR)$(DOCDIR)
 fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g'
 
 install: all
 	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
-	$(Q)mkdir -p $(addprefix $(DESTDIR),$(INCDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/lopt $(DOCDIR)/examples)
-	$(Q)install -m 644 include/lopt.h $(DESTDIR)$(INCDIR)/lopt.h
-	$(Q)install -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/liblopt.so.$(VERSION)
-	$(Q)ln -sf liblopt.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
-	$(Q)ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/liblopt.so
-	$(Q)$(fill) packaging/lopt.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/lopt.pc
-	$(Q)$(fill) packaging/loptConfig.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/lopt/loptConfig.cmake
-	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/lopt/loptConfigVersion.cmake
-	$(Q)install -m 644 README.md LICENSE $(DESTDIR)$(DOCDIR)
-	$(Q)install -m 644 $(wildcard examples-c/*.[ch]) examples-c/Makefile $(DESTDIR)$(DOCDIR)/examples
-	$(Q)test -n '$(DESTDIR)' -o "$$(id -u)" != 0 || PATH=$$PATH:/sbin:/usr/sbin ldconfig
+	$(Q)mkdir -p '$(into_inc)' '$(into_lib)/pkgconfig' '$(into_lib)/cmake/lopt' '$(into_doc)/examples'
+	$(Q)install -m 644 include/lopt.h '$(into_inc)/lopt.h'
+	$(Q)install -m 755 $(LIBRARY) '$(into_lib)/liblopt.so.$(VERSION)'
+	$(Q)ln -sf liblopt.so.$(VERSION) '$(into_lib)/$(SONAME)'
+	$(Q)ln -sf $(SONAME) '$(into_lib)/liblopt.so'
+	$(Q)$(fill) packaging/lopt.pc.in > '$(into_lib)/pkgconfig/lopt.pc'
+	$(Q)$(fill) packaging/loptConfig.cmake.in > '$(into_lib)/cmake/lopt/loptConfig.cmake'
+	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > '$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
+	$(Q)install -m 644 README.md LICENSE '$(into_doc)'
+	$(Q)install -m 644 $(wildcard examples-c/*.[ch]) examples-c/Makefile '$(into_doc)/examples'
+	$(Q)test -n '$(DESTDIR)' || scripts/after-install '$(LIBDIR)' $(SONAME)
 
 uninstall:
 	$(call say,REMOVE,$(DESTDIR)$(PREFIX))
-	$(Q)rm -f $(addprefix $(DESTDIR),$(installed))
-	$(Q)rm -rf $(DESTDIR)$(DOCDIR)
-	$(Q)rmdir $(DESTDIR)$(LIBDIR)/cmake/lopt 2>/dev/null || true
+	$(Q)rm -f '$(into_inc)/lopt.h' '$(into_lib)/liblopt.so' '$(into_lib)/$(SONAME)' '$(into_lib)/liblopt.so.$(VERSION)' \
+		'$(into_lib)/pkgconfig/lopt.pc' '$(into_lib)/cmake/lopt/loptConfig.cmake' \
+		'$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
+	$(Q)rm -rf '$(into_doc)'
+	$(Q)rmdir '$(into_lib)/cmake/lopt' 2>/dev/null || true
 
 clean:
 	rm -rf build

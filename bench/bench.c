@@ -1,5 +1,6 @@
 #include "bench.h"
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,21 @@ static const char usage[] =
     "    --no-extras         neither zero gradients nor start-up\n"
     "    --startup PROGRAM LIBRARY, --torch SCRIPT: set by make bench\n"
     "torch's AdamW is measured too where python3 can import torch (pip install torch).\n";
+
+/* A mistake on the command line: what it is, how it should be, and status 2. */
+void misused(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("bench: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n%s", usage);
+    va_end(arguments);
+    exit(2);
+}
+
+static void finish_output(void) {
+    if (fflush(stdout) != 0 || ferror(stdout)) fail("the output cannot be written");
+}
 
 /* ---- One pair: lopt and AdamW on the same problem ----------------------------------------------------------------------- */
 
@@ -205,20 +221,34 @@ static void describe(const settings *s, report *r) {
 static void list(void) {
     for (int i = 0; i < problem_count(); i++) printf("problem %-18s %s\n", problem_at(i)->name, problem_at(i)->what);
     for (int i = 0; i < rule_count(); i++) printf("rule    %s\n", rule_at(i)->name);
+    finish_output();
     exit(0);
 }
 
 static int32_t isa_called(const char *name) {
     for (int32_t isa = LOPT_ISA_BASELINE; isa <= LOPT_ISA_AVX512; isa++)
         if (strcmp(name, isa_name(isa)) == 0) return isa;
-    fail("--isa %s: allowed are baseline, avx2 and avx512", name);
+    misused("--isa %s: allowed are baseline, avx2 and avx512", name);
 }
 
 static int whole_number(const char *option, const char *text, int most) {
     char *end;
     long n = strtol(text, &end, 10);
-    if (*end || n < 1 || n > most) fail("%s %s: allowed is 1 to %d", option, text, most);
+    if (*end || n < 1 || n > most) misused("%s %s: allowed is 1 to %d", option, text, most);
     return (int)n;
+}
+
+static const char *problem_name(int i) { return i < problem_count() ? problem_at(i)->name : NULL; }
+static const char *rule_name(int i) { return i < rule_count() ? rule_at(i)->name : NULL; }
+
+/* Every name of the list "a,b,c" must be one of those that `name` gives. */
+static void check_names(const char *option, const char *list, const char *(*name)(int)) {
+    for (const char *at = list; at; at = *at ? at + 1 : NULL) {
+        int length = (int)strcspn(at, ","), i = 0;
+        while (name(i) && (strncmp(name(i), at, (size_t)length) != 0 || name(i)[length] != 0)) i++;
+        if (!name(i)) misused("%s: there is no '%.*s'; --list says which there are", option, length, at);
+        at += length;
+    }
 }
 
 static settings parse(int argc, char **argv) {
@@ -226,8 +256,8 @@ static settings parse(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         const char *option = argv[i];
 #define IS(text) (strcmp(option, text) == 0)
-#define VALUE (i + 1 < argc ? argv[++i] : (fail("%s needs a value", option), ""))
-        if (IS("--help")) fputs(usage, stdout), exit(0);
+#define VALUE (i + 1 < argc ? argv[++i] : (misused("%s needs a value", option), ""))
+        if (IS("--help")) fputs(usage, stdout), finish_output(), exit(0);
         else if (IS("--list")) list();
         else if (IS("--quick")) s.full = 0;
         else if (IS("--full")) s.full = 1;
@@ -241,8 +271,10 @@ static settings parse(int argc, char **argv) {
         else if (IS("--no-extras")) s.startup = s.denormals = 0;
         else if (IS("--startup")) s.startup_program = VALUE, s.startup_library = VALUE;
         else if (IS("--torch")) s.torch_script = VALUE;
-        else fail("no option %s; --help lists them", option);
+        else misused("there is no option %s", option);
     }
+    check_names("--problems", s.problems, problem_name);
+    check_names("--rules", s.rules, rule_name);
     if (s.repetitions == 0) s.repetitions = s.full ? 15 : 5;
     s.sample_seconds = s.full ? 0.02 : 0.005;
     return s;
@@ -269,6 +301,7 @@ int main(int argc, char **argv) {
     if (s.startup && s.startup_program) measure_startup(&r, s.startup_program, s.startup_library, s.full ? 31 : 11);
     report_notes(&r);
     if (s.json) report_json(&r, s.json);
+    finish_output();
     free(r.results);
     return 0;
 }

@@ -116,6 +116,8 @@ int64_t cache_size(void); /* bytes of the last level */
 /* Pushes everything else out of the caches. */
 void flush_caches(void);
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* bench.c: the same for the command line, with the usage. */
+_Noreturn void misused(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void require(lopt_status status, const char *call);
 
 /* ---- report.c ------------------------------------------------------------------------------------------------------ */

@@ -6,6 +6,7 @@ static problem problems[40];
 static int count;
 
 static problem *add(const char *name, const char *what) {
+    if (count == sizeof problems / sizeof *problems) misused("--shape: at most %d problems", count);
     problems[count].name = name;
     problems[count].what = what;
     return &problems[count++];
@@ -86,7 +87,7 @@ const problem *problem_of_shape(const char *text) {
         if (*end != 'x') break;
         at = end;
     }
-    fail("--shape %s: write 1 to 4 extents like 1000x300", text);
+    misused("--shape %s: write 1 to 4 extents like 1000x300", text);
 }
 
 const problem *problem_at(int i) { return &problems[i]; }

@@ -124,5 +124,5 @@ void report_json(const report *r, const char *path) {
         fprintf(f, "  \"startup_ms\": {\"open\": %.4g, \"create\": %.4g, \"step\": %.4g},\n", r->startup_open_ms,
                 r->startup_create_ms, r->startup_step_ms);
     json_rows(r, f);
-    if (fclose(f) != 0) fail("%s cannot be written", path);
+    if ((ferror(f) | fclose(f)) != 0) fail("%s cannot be written", path);
 }

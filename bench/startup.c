@@ -22,7 +22,7 @@ static void *function(void *library, const char *name) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 2) return 2;
+    if (argc != 2) return fprintf(stderr, "usage: startup LIBRARY\n"), 2;
     enum { SIDE = 256 };
     float *p = calloc(SIDE * SIDE, sizeof *p), *g = calloc(SIDE * SIDE, sizeof *g);
     if (!p || !g) return 1;

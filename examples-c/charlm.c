@@ -64,6 +64,22 @@ static void fail(const char *format, ...) {
     exit(EXIT_FAILURE);
 }
 
+/* For a mistake on the command line: the message, how it should be, and status 2. */
+static void usage(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("charlm: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputs("\nusage: charlm [options] [TEXT]     (--help lists the options)\n", stderr);
+    va_end(arguments);
+    exit(2);
+}
+
+/* What was printed may still lie in a buffer, and the disk may be full. */
+static void finish_output(void) {
+    if (fflush(stdout) != 0 || ferror(stdout)) fail("the output cannot be written");
+}
+
 static void check(lopt_status status) {
     if (status != LOPT_OK) fail("lopt: %s: %s", lopt_status_string(status), lopt_last_error());
 }
@@ -88,10 +104,10 @@ static void catch_interrupt(void) {
 
 static int parse_integer(const char *option, const char *value, int lowest, int highest) {
     char *end;
-    if (!value) fail("%s: a value is missing (see --help)", option);
+    if (!value) usage("%s: a value is missing", option);
     long number = strtol(value, &end, 10); /* out of range, it returns LONG_MIN or LONG_MAX */
     if (end == value || *end || number < lowest || number > highest)
-        fail("%s: not an integer from %d to %d (see --help)", option, lowest, highest);
+        usage("%s %s: not an integer from %d to %d", option, value, lowest, highest);
     return (int)number;
 }
 
@@ -111,12 +127,12 @@ static settings parse_options(int argc, char **argv) {
             i++;
         } else if (strcmp(argv[i], "--checkpoint") == 0) {
             s.checkpoint = argv[++i];
-            if (!s.checkpoint) fail("--checkpoint: a file name is missing (see --help)");
+            if (!s.checkpoint) usage("--checkpoint: a file name is missing");
         } else if (strcmp(argv[i], "--resume") == 0) s.resume = 1;
         else if (strcmp(argv[i], "--check-gradients") == 0) s.check_gradients = 1;
-        else if (strcmp(argv[i], "--help") == 0) exit(fputs(help, stdout) < 0);
-        else if (argv[i][0] == '-') fail("%s: unknown option (see --help)", argv[i]);
-        else if (s.text) fail("%s: one text is enough (see --help)", argv[i]);
+        else if (strcmp(argv[i], "--help") == 0) fputs(help, stdout), finish_output(), exit(EXIT_SUCCESS);
+        else if (argv[i][0] == '-') usage("%s: unknown option", argv[i]);
+        else if (s.text) usage("%s: one text is enough", argv[i]);
         else s.text = argv[i];
     }
     return s;
@@ -339,5 +355,6 @@ int main(int argc, char **argv) {
     gru_pass_destroy(&pass);
     gru_destroy(&model);
     free(t.character);
+    finish_output();
     return status;
 }

@@ -7,7 +7,6 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include <cblas.h>
 #include <errno.h>
 #include <lopt.h>
 #include <math.h>
@@ -23,6 +22,7 @@
 #include "digits_options.h"
 #include "mlp.h"
 #include "rng.h"
+#include "sgemm.h"
 
 enum { CLASSES = 10, RUNS = 8, CURVE_POINTS = 100 };
 
@@ -342,6 +342,7 @@ int main(int argc, char **argv) {
     clear_progress();
     print_table(results, &options);
     print_verdict(results, &options);
-    if (csv && fclose(csv) != 0) fail("%s: %s", options.csv, strerror(errno));
+    if (csv && (ferror(csv) | fclose(csv)) != 0) fail("%s: cannot be written", options.csv);
+    if (fflush(stdout) != 0 || ferror(stdout)) fail("the output cannot be written");
     return EXIT_SUCCESS;
 }

@@ -25,7 +25,7 @@ static const char help[] =
     "  --help            this text\n";
 
 static void fail(const char *option, const char *reason) {
-    fprintf(stderr, "digits: %s: %s (see --help)\n", option, reason);
+    fprintf(stderr, "digits: %s: %s\nusage: digits [options]     (--help lists them)\n", option, reason);
     exit(2);
 }
 
@@ -78,7 +78,11 @@ void digits_options_parse(int argc, char **argv, digits_options *options) {
 
     for (int i = 1; i < argc; i++) {
         const char *option = argv[i];
-        if (strcmp(option, "--help") == 0) exit(fputs(help, stdout) < 0);
+        if (strcmp(option, "--help") == 0) {
+            if (fputs(help, stdout) >= 0 && fflush(stdout) == 0) exit(EXIT_SUCCESS);
+            fputs("digits: the output cannot be written\n", stderr);
+            exit(EXIT_FAILURE);
+        }
         if (strcmp(option, "--lr-cosine") == 0) {
             options->cosine = true;
             continue;

@@ -120,7 +120,11 @@ static void add_tensors(lopt_optimizer *opt, float *params, const float *grads) 
                               table[i].rank, NULL));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) {
+        fprintf(stderr, "usage: %s (it has no options)\n", argv[0]);
+        return 2;
+    }
     compute_offsets();
     make_spirals();
     float *params = malloc((size_t)offset[TENSORS] * sizeof(float));
@@ -147,5 +151,9 @@ int main(void) {
     lopt_destroy(opt);
     free(params);
     free(grads);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("the output cannot be written\n", stderr);
+        return EXIT_FAILURE;
+    }
     return EXIT_SUCCESS;
 }

@@ -1,11 +1,11 @@
 #include "mlp.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "rng.h"
+#include "sgemm.h"
 
 bool mlp_create(mlp *net, const int *width, int layers, int batch) {
     memset(net, 0, sizeof *net);
@@ -62,8 +62,7 @@ static void forward(mlp *net, int rows) {
         int in = net->width[l], out = net->width[l + 1];
         float *y = net->act[l + 1];
         for (int r = 0; r < rows; r++) memcpy(y + (size_t)r * (size_t)out, net->b[l], (size_t)out * sizeof(float));
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, out, in, 1, net->act[l], in, net->w[l], in, 1, y,
-                    out);
+        sgemm(false, true, rows, out, in, 1, net->act[l], in, net->w[l], in, 1, y, out);
         if (l + 1 < net->layers)
             for (int i = 0; i < rows * out; i++) y[i] = y[i] > 0 ? y[i] : 0;
     }
@@ -99,14 +98,12 @@ void mlp_backward(mlp *net, int rows) {
     for (int l = net->layers - 1; l >= 0; l--) {
         int in = net->width[l], out = net->width[l + 1];
         float *delta = net->delta[l + 1];
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, out, in, rows, mean, delta, out, net->act[l], in, 0,
-                    net->dw[l], in);
+        sgemm(true, false, out, in, rows, mean, delta, out, net->act[l], in, 0, net->dw[l], in);
         for (int o = 0; o < out; o++) net->db[l][o] = 0;
         for (int r = 0; r < rows; r++)
             for (int o = 0; o < out; o++) net->db[l][o] += mean * delta[r * out + o];
         if (l == 0) break;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, in, out, 1, delta, out, net->w[l], in, 0,
-                    net->delta[l], in);
+        sgemm(false, false, rows, in, out, 1, delta, out, net->w[l], in, 0, net->delta[l], in);
         for (int i = 0; i < rows * in; i++)
             if (net->act[l][i] <= 0) net->delta[l][i] = 0;
     }

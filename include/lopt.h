@@ -15,10 +15,11 @@
  *
  * A whole program:
  *
+ *     const int64_t w_shape[] = {128, 64}, b_shape[] = {128};
  *     lopt_optimizer *opt;
  *     lopt_create(NULL, NULL, &opt);
- *     lopt_add_tensor(opt, "fc1.weight", w, dw, (int64_t[]){128, 64}, 2, NULL);
- *     lopt_add_tensor(opt, "fc1.bias",   b, db, (int64_t[]){128},     1, NULL);
+ *     lopt_add_tensor(opt, "fc1.weight", w, dw, w_shape, 2, NULL);
+ *     lopt_add_tensor(opt, "fc1.bias",   b, db, b_shape, 1, NULL);
  *     for (int i = 0; i < steps; i++) {
  *         forward(); backward();             // yours: writes dw and db
  *         lopt_step(opt);                    // reads dw and db, updates w and b in place

@@ -119,7 +119,7 @@ link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblo
 
 # ---- The library --------------------------------------------------------------------------------------------------
 
-.PHONY: all check-library tool examples demo test test-c fuzz bench install uninstall clean help FORCE
+.PHONY: all check-library tool examples demo test test-c fuzz bench install install-files uninstall clean help FORCE
 
 all: $(BUILD)/liblopt.so $(if $(SANITIZE),,$(ARCHIVE))
 
@@ -236,30 +236,39 @@ $(BUILD)/bench/bench: all
 into_lib := $(DESTDIR)$(LIBDIR)
 into_inc := $(DESTDIR)$(INCDIR)
 into_doc := $(DESTDIR)$(DOCDIR)
+headers  := $(notdir $(wildcard include/*))
 fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
-	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g'
+	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g' \
+	-e "s|@FROM_CMAKE@|$$(realpath -ms --relative-to='$(LIBDIR)/cmake/lopt' '$(INCDIR)')|g"
 
-install: all
+install: all install-files
+	$(Q)test -n '$(DESTDIR)' || scripts/after-install '$(LIBDIR)' $(SONAME)
+
+# make dist installs a library that it linked itself.
+install-files:
 	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
 	$(Q)mkdir -p '$(into_inc)' '$(into_lib)/pkgconfig' '$(into_lib)/cmake/lopt' '$(into_doc)/examples'
-	$(Q)install -m 644 include/lopt.h '$(into_inc)/lopt.h'
+	$(Q)install -m 644 $(headers:%=include/%) '$(into_inc)'
 	$(Q)install -m 755 $(LIBRARY) '$(into_lib)/liblopt.so.$(VERSION)'
+	$(Q)$(if $(SANITIZE),,install -m 644 $(ARCHIVE) '$(into_lib)/liblopt.a')
 	$(Q)ln -sf liblopt.so.$(VERSION) '$(into_lib)/$(SONAME)'
 	$(Q)ln -sf $(SONAME) '$(into_lib)/liblopt.so'
 	$(Q)$(fill) packaging/lopt.pc.in > '$(into_lib)/pkgconfig/lopt.pc'
 	$(Q)$(fill) packaging/loptConfig.cmake.in > '$(into_lib)/cmake/lopt/loptConfig.cmake'
 	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > '$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
 	$(Q)install -m 644 README.md LICENSE '$(into_doc)'
-	$(Q)install -m 644 $(wildcard examples-c/*.[ch]) examples-c/Makefile '$(into_doc)/examples'
-	$(Q)test -n '$(DESTDIR)' || scripts/after-install '$(LIBDIR)' $(SONAME)
+	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/*.cpp) $(addprefix examples-c/,Makefile README.md) '$(into_doc)/examples'
+	$(Q)for folder in digits text; do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
 
 uninstall:
 	$(call say,REMOVE,$(DESTDIR)$(PREFIX))
-	$(Q)rm -f '$(into_inc)/lopt.h' '$(into_lib)/liblopt.so' '$(into_lib)/$(SONAME)' '$(into_lib)/liblopt.so.$(VERSION)' \
+	$(Q)rm -f $(headers:%='$(into_inc)'/%) '$(into_lib)/liblopt.so' '$(into_lib)/liblopt.a' '$(into_lib)/$(SONAME)' '$(into_lib)/liblopt.so.$(VERSION)' \
 		'$(into_lib)/pkgconfig/lopt.pc' '$(into_lib)/cmake/lopt/loptConfig.cmake' \
 		'$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
 	$(Q)rm -rf '$(into_doc)'
 	$(Q)rmdir '$(into_lib)/cmake/lopt' 2>/dev/null || true
+
+include packaging/dist.mk
 
 clean:
 	rm -rf build
@@ -273,6 +282,7 @@ help:
 	@echo 'make check-library   size, dependencies and symbols of the library'
 	@echo 'make bench           speed beside AdamW; BENCH_ARGS="--full --json FILE", BENCH_ARGS=--help'
 	@echo 'make install         PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= ; also: make uninstall'
+	@echo 'make dist            an archive, Debian packages and a Python wheel for others, in build/dist'
 	@echo 'make clean'
 	@echo
 	@echo 'BLAS=none            without OpenBLAS'

@@ -13,6 +13,7 @@ SHELL := /bin/bash
 PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
 INCDIR   ?= $(PREFIX)/include
+BINDIR   ?= $(PREFIX)/bin
 DOCDIR   ?= $(PREFIX)/share/doc/lopt
 DESTDIR  ?=
 # openblas: loaded at run time, if it is there, by the first network wide enough to gain by it. none: never.
@@ -201,13 +202,14 @@ demo: examples
 	@printf '\n'
 	$(Q)$(BUILD)/examples/digits
 
-# The command line tool. It looks for the folder data beside itself and above.
+# The command line tool, with Swift's libraries in it. It looks for the folder data beside itself and above, and where make install
+# puts it.
 tool:
 	@scripts/dependencies build test
 	$(Q)mkdir -p $(BUILD)
 	@test -d .build/checkouts/swift-argument-parser || \
 		echo '  FETCH    swift-argument-parser from github.com/apple, once; the library itself needs none of it'
-	$(Q)swift build -c release --product lopt --scratch-path .build
+	$(Q)swift build -c release --static-swift-stdlib --product lopt --scratch-path .build
 	$(Q)ln -sf '$(CURDIR)/.build/release/lopt' $(BUILD)/lopt
 	@echo '$(BUILD)/lopt --help'
 
@@ -236,6 +238,9 @@ $(BUILD)/bench/bench: all
 into_lib := $(DESTDIR)$(LIBDIR)
 into_inc := $(DESTDIR)$(INCDIR)
 into_doc := $(DESTDIR)$(DOCDIR)
+into_bin := $(DESTDIR)$(BINDIR)
+# The command too, if make tool has built it, and the data that it alone needs.
+command  := $(wildcard $(BUILD)/lopt)
 headers  := $(notdir $(wildcard include/*))
 fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g' \
@@ -258,13 +263,16 @@ install-files:
 	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > '$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
 	$(Q)install -m 644 README.md LICENSE '$(into_doc)'
 	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/*.cpp) $(addprefix examples-c/,Makefile README.md) '$(into_doc)/examples'
-	$(Q)for folder in digits text; do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
+	$(Q)install -Dm 644 -t '$(into_doc)/examples-fortran' $(wildcard examples-fortran/*)
+	$(Q)$(if $(command),install -D -s -m 755 $(command) '$(into_bin)/lopt')
+	$(Q)for folder in digits text $(if $(command),fashion); do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
 
 uninstall:
 	$(call say,REMOVE,$(DESTDIR)$(PREFIX))
 	$(Q)rm -f $(headers:%='$(into_inc)'/%) '$(into_lib)/liblopt.so' '$(into_lib)/liblopt.a' '$(into_lib)/$(SONAME)' '$(into_lib)/liblopt.so.$(VERSION)' \
 		'$(into_lib)/pkgconfig/lopt.pc' '$(into_lib)/cmake/lopt/loptConfig.cmake' \
 		'$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
+	$(Q)rm -f '$(into_bin)/lopt'
 	$(Q)rm -rf '$(into_doc)'
 	$(Q)rmdir '$(into_lib)/cmake/lopt' 2>/dev/null || true
 

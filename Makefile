@@ -13,6 +13,7 @@ SHELL := /bin/bash
 PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
 INCDIR   ?= $(PREFIX)/include
+BINDIR   ?= $(PREFIX)/bin
 DOCDIR   ?= $(PREFIX)/share/doc/lopt
 DESTDIR  ?=
 # openblas: loaded at run time, if it is there, by the first network wide enough to gain by it. none: never.
@@ -25,6 +26,8 @@ BUILD    ?= build$(if $(SANITIZE)$(TARGET),/$(SANITIZE)$(TARGET))
 SWIFTC   ?= swiftc
 OBJCOPY  ?= objcopy
 STRIP    ?= strip
+AR       := ar
+LD       := ld
 SLOW     ?=
 SECONDS  ?= 60
 BENCH_ARGS ?=
@@ -37,6 +40,7 @@ MAJOR   := $(call version_part,MAJOR)
 VERSION := $(MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 SONAME  := liblopt.so.$(MAJOR)
 LIBRARY := $(BUILD)/liblopt.so.$(VERSION)
+ARCHIVE := $(BUILD)/liblopt.a
 OBJ     := $(BUILD)/obj
 
 MACHINE := $(or $(TARGET),$(shell uname -m))
@@ -81,6 +85,8 @@ cross := aarch64-linux-gnu-
 CC := $(cross)gcc
 OBJCOPY := $(cross)objcopy
 STRIP := $(cross)strip
+AR := $(cross)ar
+LD := $(cross)ld
 swift_flags += -target aarch64-none-none-elf -Xcc -isystem -Xcc /usr/aarch64-linux-gnu/include -Xcc -D__linux__ \
 	-Xcc -D__unix__ -Xcc -fPIC
 endif
@@ -114,9 +120,9 @@ link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblo
 
 # ---- The library --------------------------------------------------------------------------------------------------
 
-.PHONY: all check-library tool examples demo test test-c fuzz bench install uninstall clean help FORCE
+.PHONY: all check-library tool examples demo test test-c fuzz bench install install-files uninstall clean help FORCE
 
-all: $(BUILD)/liblopt.so
+all: $(BUILD)/liblopt.so $(if $(SANITIZE),,$(ARCHIVE))
 
 shims   := $(wildcard Sources/CLOptShims/include/*)
 modules := $(kernels) LOptCore
@@ -163,6 +169,19 @@ $(BUILD)/liblopt.so: $(LIBRARY)
 	$(Q)ln -sf $(notdir $(LIBRARY)) $(BUILD)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $@
 
+# For cc -static: one object whose only global symbols are the functions of lopt.h. Dissolving the groups keeps a linker from
+# putting another Swift object's copy of a shared function in the place of ours, or ours in the place of another's.
+functions := $(shell sed -n 's/^  *\(lopt_[a-z0-9_]*\);$$/\1/p' packaging/liblopt.map)
+$(ARCHIVE): $(objects) $(OBJ)/link.command packaging/liblopt.map packaging/no_dlopen.c
+	$(call say,ARCHIVE,$@)
+	$(Q)printf '%s\n' $(functions) > $(OBJ)/functions
+	$(Q)$(CC) -O2 -fPIC -fvisibility=hidden -c -o $(OBJ)/no_dlopen.o packaging/no_dlopen.c
+	$(Q)$(LD) -r --gc-sections $(functions:%=-u %) --force-group-allocation -o $(OBJ)/liblopt.all.o $(objects) $(OBJ)/no_dlopen.o
+	$(Q)$(OBJCOPY) --keep-global-symbols=$(OBJ)/functions --strip-unneeded -R '.swift1_autolink_entries' -R .linker-options \
+		-R .swift_modhash -R .comment $(OBJ)/liblopt.all.o $(OBJ)/liblopt.o
+	$(Q)rm -f $@
+	$(Q)$(AR) rcD $@ $(OBJ)/liblopt.o
+
 check-library: all
 	@scripts/dependencies build
 	$(Q)scripts/check-library $(LIBRARY) $(OBJ)
@@ -183,13 +202,14 @@ demo: examples
 	@printf '\n'
 	$(Q)$(BUILD)/examples/digits
 
-# The command line tool. It looks for the folder data beside itself and above.
+# The command line tool, with Swift's libraries in it. It looks for the folder data beside itself and above, and where make install
+# puts it.
 tool:
 	@scripts/dependencies build test
 	$(Q)mkdir -p $(BUILD)
 	@test -d .build/checkouts/swift-argument-parser || \
 		echo '  FETCH    swift-argument-parser from github.com/apple, once; the library itself needs none of it'
-	$(Q)swift build -c release --product lopt --scratch-path .build
+	$(Q)swift build -c release --static-swift-stdlib --product lopt --scratch-path .build
 	$(Q)ln -sf '$(CURDIR)/.build/release/lopt' $(BUILD)/lopt
 	@echo '$(BUILD)/lopt --help'
 
@@ -218,30 +238,45 @@ $(BUILD)/bench/bench: all
 into_lib := $(DESTDIR)$(LIBDIR)
 into_inc := $(DESTDIR)$(INCDIR)
 into_doc := $(DESTDIR)$(DOCDIR)
+into_bin := $(DESTDIR)$(BINDIR)
+# The command too, if make tool has built it, and the data that it alone needs.
+command  := $(wildcard $(BUILD)/lopt)
+headers  := $(notdir $(wildcard include/*))
 fill = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
-	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g'
+	-e 's|@INCDIR@|$(INCDIR)|g' -e 's|@SONAME@|$(SONAME)|g' \
+	-e "s|@FROM_CMAKE@|$$(realpath -ms --relative-to='$(LIBDIR)/cmake/lopt' '$(INCDIR)')|g"
 
-install: all
+install: all install-files
+	$(Q)test -n '$(DESTDIR)' || scripts/after-install '$(LIBDIR)' $(SONAME)
+
+# make dist installs a library that it linked itself.
+install-files:
 	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
 	$(Q)mkdir -p '$(into_inc)' '$(into_lib)/pkgconfig' '$(into_lib)/cmake/lopt' '$(into_doc)/examples'
-	$(Q)install -m 644 include/lopt.h '$(into_inc)/lopt.h'
+	$(Q)install -m 644 $(headers:%=include/%) '$(into_inc)'
 	$(Q)install -m 755 $(LIBRARY) '$(into_lib)/liblopt.so.$(VERSION)'
+	$(Q)$(if $(SANITIZE),,install -m 644 $(ARCHIVE) '$(into_lib)/liblopt.a')
 	$(Q)ln -sf liblopt.so.$(VERSION) '$(into_lib)/$(SONAME)'
 	$(Q)ln -sf $(SONAME) '$(into_lib)/liblopt.so'
 	$(Q)$(fill) packaging/lopt.pc.in > '$(into_lib)/pkgconfig/lopt.pc'
 	$(Q)$(fill) packaging/loptConfig.cmake.in > '$(into_lib)/cmake/lopt/loptConfig.cmake'
 	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > '$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
 	$(Q)install -m 644 README.md LICENSE '$(into_doc)'
-	$(Q)install -m 644 $(wildcard examples-c/*.[ch]) examples-c/Makefile '$(into_doc)/examples'
-	$(Q)test -n '$(DESTDIR)' || scripts/after-install '$(LIBDIR)' $(SONAME)
+	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/*.cpp) $(addprefix examples-c/,Makefile README.md) '$(into_doc)/examples'
+	$(Q)install -Dm 644 -t '$(into_doc)/examples-fortran' $(wildcard examples-fortran/*)
+	$(Q)$(if $(command),install -D -s -m 755 $(command) '$(into_bin)/lopt')
+	$(Q)for folder in digits text $(if $(command),fashion); do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
 
 uninstall:
 	$(call say,REMOVE,$(DESTDIR)$(PREFIX))
-	$(Q)rm -f '$(into_inc)/lopt.h' '$(into_lib)/liblopt.so' '$(into_lib)/$(SONAME)' '$(into_lib)/liblopt.so.$(VERSION)' \
+	$(Q)rm -f $(headers:%='$(into_inc)'/%) '$(into_lib)/liblopt.so' '$(into_lib)/liblopt.a' '$(into_lib)/$(SONAME)' '$(into_lib)/liblopt.so.$(VERSION)' \
 		'$(into_lib)/pkgconfig/lopt.pc' '$(into_lib)/cmake/lopt/loptConfig.cmake' \
 		'$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
+	$(Q)rm -f '$(into_bin)/lopt'
 	$(Q)rm -rf '$(into_doc)'
 	$(Q)rmdir '$(into_lib)/cmake/lopt' 2>/dev/null || true
+
+include packaging/dist.mk
 
 clean:
 	rm -rf build
@@ -256,6 +291,7 @@ help:
 	@echo 'make check-library   size, dependencies and symbols of the library'
 	@echo 'make bench           speed beside AdamW; BENCH_ARGS="--full --json FILE", BENCH_ARGS=--help'
 	@echo 'make install         PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= ; also: make uninstall'
+	@echo 'make dist            an archive, Debian packages and a Python wheel for others, in build/dist'
 	@echo 'make clean'
 	@echo
 	@echo 'BLAS=none            without OpenBLAS'

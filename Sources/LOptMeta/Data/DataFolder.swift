@@ -1,7 +1,7 @@
 import Foundation
 
 /// The folder `data` of the repository: `LOPT_DATA` if set, else `data` in the working directory, or beside or above the
-/// executable.
+/// executable, or where `make install` puts it below the executable's prefix.
 public struct DataFolder: Sendable {
     let url: URL
 
@@ -16,14 +16,18 @@ public struct DataFolder: Sendable {
             return DataFolder(url: url)
         }
         var places = [URL(filePath: files.currentDirectoryPath, directoryHint: .isDirectory)]
-        var above = URL(filePath: CommandLine.arguments[0]).resolvingSymlinksInPath()
+        // A program found through PATH has only its name as its first argument.
+        let program = (try? files.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        var above = URL(filePath: program).resolvingSymlinksInPath()
         while above.path != "/" && above.path != "" && places.count < 12 {
             above.deleteLastPathComponent()
             places.append(above)
         }
         for place in places {
-            let url = place.appending(path: "data", directoryHint: .isDirectory)
-            if isData(url) { return DataFolder(url: url) }
+            for path in ["data", "share/doc/lopt/data"] {
+                let url = place.appending(path: path, directoryHint: .isDirectory)
+                if isData(url) { return DataFolder(url: url) }
+            }
         }
         throw ConfigurationError(
             "the data folder was not found in '\(files.currentDirectoryPath)' nor beside or above the program; set LOPT_DATA to it")

@@ -1,0 +1,363 @@
+! lopt.f90: lopt.h for Fortran 2018, a thin module over iso_c_binding. Compile it with your program:
+!
+!     gfortran lopt.f90 program.f90 $(pkg-config --libs lopt)
+!
+! Copyright 2026 the lopt authors. SPDX-License-Identifier: Apache-2.0
+!
+!     use lopt
+!     type(lopt_optimizer) :: opt
+!     call opt%create()
+!     call opt%add("fc1.weight", w, dw)          ! real(c_float), target :: w(64, 128), dw(64, 128)
+!     call opt%add("fc1.bias", b, db)
+!     do i = 1, steps
+!         ...                                    ! yours: writes dw and db
+!         call opt%step()                        ! reads dw and db, updates w and b in place
+!     end do
+!     call opt%destroy()
+!
+! What a call means, its units and errors: lopt.h. Arrays are real(c_float) of any rank to 8, contiguous; their addresses are
+! kept, so they are to have the target attribute (or be pointers) and to stay where they are: after a reallocation, bind.
+! The rule looks at rows and columns and does not mind which is which: w(64, 128), whose first index runs fastest, is what C
+! calls [128][64].
+!
+! ERRORS. As with allocate and stat=: `status` receives a lopt_status, negative for an error, LOPT_SKIPPED_NONFINITE for a step
+! that was not taken; without it an error ends the program with a message, and a step that was not taken passes. lopt_last_error()
+! is what was wrong.
+module lopt
+    use, intrinsic :: iso_c_binding
+    use, intrinsic :: iso_fortran_env, only: error_unit
+    implicit none
+    private
+
+    integer(c_int), parameter, public :: LOPT_OK = 0, LOPT_SKIPPED_NONFINITE = 1, LOPT_ERROR_INVALID_ARGUMENT = -1, &
+        LOPT_ERROR_NO_MEMORY = -2, LOPT_ERROR_IO = -3, LOPT_ERROR_WEIGHTS = -4, LOPT_ERROR_CHECKPOINT = -5, &
+        LOPT_ERROR_MISMATCH = -6, LOPT_ERROR_NONFINITE = -7
+    integer(c_int32_t), parameter, public :: LOPT_NONFINITE_SKIP_STEP = 0, LOPT_NONFINITE_SKIP_TENSOR = 1, LOPT_NONFINITE_ERROR = 2
+
+    public :: lopt_last_error, lopt_version
+
+    type, bind(c) :: options_t
+        integer(c_size_t) :: struct_size
+        integer(c_int32_t) :: threads, max_isa, nonfinite, reserved
+        real(c_double) :: lr_scale, weight_decay
+        integer(c_int64_t) :: total_steps
+        type(c_ptr) :: hooks(7) ! allocator, parallel_for, log
+        real(c_double) :: max_update_ratio
+    end type
+
+    type, bind(c) :: tensor_options_t
+        integer(c_size_t) :: struct_size
+        real(c_double) :: lr_scale, weight_decay_scale
+        integer(c_int32_t) :: frozen, reserved
+    end type
+
+    ! struct_size is set by opt%stats.
+    type, bind(c), public :: lopt_statistics
+        integer(c_size_t) :: struct_size
+        integer(c_int64_t) :: steps, steps_skipped, nonfinite
+        real(c_double) :: gradient_rms, update_rms, parameter_rms, blackbox_share
+        integer(c_int64_t) :: updates_limited
+    end type
+
+    ! One thread at a time. A copy is the same optimizer: destroy one of them.
+    type, public :: lopt_optimizer
+        type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
+    contains
+        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_tensor_options, save, restore, stats
+    end type
+
+    interface
+        integer(c_int) function c_create(weights, options, out) bind(c, name="lopt_create")
+            import :: c_int, c_ptr, options_t
+            type(c_ptr), value :: weights
+            type(options_t), intent(in) :: options
+            type(c_ptr), intent(out) :: out
+        end function
+        subroutine c_destroy(opt) bind(c, name="lopt_destroy")
+            import :: c_ptr
+            type(c_ptr), value :: opt
+        end subroutine
+        integer(c_int) function c_add_tensor(opt, name, parameter, gradient, extents, rank, index) bind(c, name="lopt_add_tensor")
+            import :: c_int, c_ptr, c_char, c_int64_t, c_int32_t
+            type(c_ptr), value :: opt, parameter, gradient
+            character(kind=c_char), intent(in) :: name(*)
+            integer(c_int64_t), intent(in) :: extents(*)
+            integer(c_int32_t), value :: rank
+            integer(c_int32_t), intent(out) :: index
+        end function
+        integer(c_int) function c_bind(opt, index, parameter, gradient) bind(c, name="lopt_bind")
+            import :: c_int, c_ptr, c_int32_t
+            type(c_ptr), value :: opt, parameter, gradient
+            integer(c_int32_t), value :: index
+        end function
+        integer(c_int) function c_step(opt) bind(c, name="lopt_step")
+            import :: c_int, c_ptr
+            type(c_ptr), value :: opt
+        end function
+        integer(c_int) function c_step_tensor(opt, index) bind(c, name="lopt_step_tensor")
+            import :: c_int, c_ptr, c_int32_t
+            type(c_ptr), value :: opt
+            integer(c_int32_t), value :: index
+        end function
+        integer(c_int) function c_set_lr_scale(opt, lr_scale) bind(c, name="lopt_set_lr_scale")
+            import :: c_int, c_ptr, c_double
+            type(c_ptr), value :: opt
+            real(c_double), value :: lr_scale
+        end function
+        integer(c_int) function c_options_init(options, struct_size) bind(c, name="lopt_options_init")
+            import :: c_int, c_size_t, options_t
+            type(options_t), intent(out) :: options
+            integer(c_size_t), value :: struct_size
+        end function
+        integer(c_int) function c_tensor_options_init(options, struct_size) bind(c, name="lopt_tensor_options_init")
+            import :: c_int, c_size_t, tensor_options_t
+            type(tensor_options_t), intent(out) :: options
+            integer(c_size_t), value :: struct_size
+        end function
+        integer(c_int) function c_set_tensor_options(opt, index, options) bind(c, name="lopt_set_tensor_options")
+            import :: c_int, c_ptr, c_int32_t, tensor_options_t
+            type(c_ptr), value :: opt
+            integer(c_int32_t), value :: index
+            type(tensor_options_t), intent(in) :: options
+        end function
+        integer(c_int) function c_save(opt, path, contents) bind(c, name="lopt_save")
+            import :: c_int, c_ptr, c_char, c_int32_t
+            type(c_ptr), value :: opt
+            character(kind=c_char), intent(in) :: path(*)
+            integer(c_int32_t), value :: contents
+        end function
+        integer(c_int) function c_restore(opt, path, contents) bind(c, name="lopt_restore")
+            import :: c_int, c_ptr, c_char, c_int32_t
+            type(c_ptr), value :: opt
+            character(kind=c_char), intent(in) :: path(*)
+            integer(c_int32_t), value :: contents
+        end function
+        integer(c_int) function c_stats(opt, index, statistics) bind(c, name="lopt_stats")
+            import :: c_int, c_ptr, c_int32_t, lopt_statistics
+            type(c_ptr), value :: opt
+            integer(c_int32_t), value :: index
+            type(lopt_statistics), intent(inout) :: statistics
+        end function
+        integer(c_int) function c_weights(what, allocator, out) bind(c, name="lopt_weights_builtin")
+            import :: c_int, c_ptr, c_char
+            character(kind=c_char), intent(in) :: what(*)
+            type(c_ptr), value :: allocator
+            type(c_ptr), intent(out) :: out
+        end function
+        integer(c_int) function c_weights_load(path, allocator, out) bind(c, name="lopt_weights_load")
+            import :: c_int, c_ptr, c_char
+            character(kind=c_char), intent(in) :: path(*)
+            type(c_ptr), value :: allocator
+            type(c_ptr), intent(out) :: out
+        end function
+        subroutine c_weights_free(weights) bind(c, name="lopt_weights_free")
+            import :: c_ptr
+            type(c_ptr), value :: weights
+        end subroutine
+        type(c_ptr) function c_last_error() bind(c, name="lopt_last_error")
+            import :: c_ptr
+        end function
+        type(c_ptr) function c_status_string(status) bind(c, name="lopt_status_string")
+            import :: c_ptr, c_int
+            integer(c_int), value :: status
+        end function
+        type(c_ptr) function c_version_string() bind(c, name="lopt_version_string")
+            import :: c_ptr
+        end function
+        integer(c_size_t) function c_strlen(text) bind(c, name="strlen")
+            import :: c_ptr, c_size_t
+            type(c_ptr), value :: text
+        end function
+    end interface
+
+contains
+
+    ! weights: the name of built-in weights; weights_file: the path of others. The rest as in lopt_options.
+    subroutine create(self, weights, weights_file, threads, nonfinite, lr_scale, weight_decay, total_steps, max_update_ratio, &
+                      status)
+        class(lopt_optimizer), intent(inout) :: self
+        character(*), intent(in), optional :: weights, weights_file
+        integer, intent(in), optional :: threads, nonfinite
+        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio
+        integer(c_int64_t), intent(in), optional :: total_steps
+        integer, intent(out), optional :: status
+        type(options_t) :: options
+        type(c_ptr) :: chosen
+        integer(c_int) :: found
+
+        call self%destroy()
+        chosen = c_null_ptr
+        found = c_options_init(options, c_sizeof(options))
+        if (present(threads)) options%threads = int(threads, c_int32_t)
+        if (present(nonfinite)) options%nonfinite = int(nonfinite, c_int32_t)
+        if (present(lr_scale)) options%lr_scale = lr_scale
+        if (present(weight_decay)) options%weight_decay = weight_decay
+        if (present(total_steps)) options%total_steps = total_steps
+        if (present(max_update_ratio)) options%max_update_ratio = max_update_ratio
+        if (present(weights_file)) then
+            found = c_weights_load(trim(weights_file)//c_null_char, c_null_ptr, chosen)
+        else if (present(weights)) then
+            found = c_weights(trim(weights)//c_null_char, c_null_ptr, chosen)
+        end if
+        if (found >= 0) found = c_create(chosen, options, self%handle)
+        call c_weights_free(chosen)
+        call report(found, status)
+    end subroutine
+
+    subroutine destroy(self)
+        class(lopt_optimizer), intent(inout) :: self
+        call c_destroy(self%handle)
+        self%handle = c_null_ptr
+    end subroutine
+
+    ! index receives the number of the tensor: 0 for the first, then 1, ...
+    subroutine add(self, name, parameter, gradient, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        real(c_float), intent(inout), target :: parameter(..)
+        real(c_float), intent(in), target :: gradient(..)
+        integer, intent(out), optional :: index, status
+        integer(c_int64_t) :: extents(max(1, rank(parameter)))
+        integer(c_int32_t) :: number
+        integer :: axis
+
+        if (present(index)) index = -1
+        if (.not. fits(parameter, gradient, status)) return
+        ! The last index of Fortran is the first of C.
+        do axis = 1, rank(parameter)
+            extents(rank(parameter) + 1 - axis) = size(parameter, axis, c_int64_t)
+        end do
+        call report(c_add_tensor(self%handle, trim(name)//c_null_char, c_loc(parameter), c_loc(gradient), extents, &
+            int(rank(parameter), c_int32_t), number), status, index, number)
+    end subroutine
+
+    subroutine bind(self, index, parameter, gradient, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(in) :: index
+        real(c_float), intent(inout), target :: parameter(..)
+        real(c_float), intent(in), target :: gradient(..)
+        integer, intent(out), optional :: status
+        if (.not. fits(parameter, gradient, status)) return
+        call report(c_bind(self%handle, int(index, c_int32_t), c_loc(parameter), c_loc(gradient)), status)
+    end subroutine
+
+    subroutine step(self, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(out), optional :: status
+        call report(c_step(self%handle), status)
+    end subroutine
+
+    subroutine step_tensor(self, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(in) :: index
+        integer, intent(out), optional :: status
+        call report(c_step_tensor(self%handle, int(index, c_int32_t)), status)
+    end subroutine
+
+    subroutine set_lr_scale(self, lr_scale, status)
+        class(lopt_optimizer), intent(in) :: self
+        real(c_double), intent(in) :: lr_scale
+        integer, intent(out), optional :: status
+        call report(c_set_lr_scale(self%handle, lr_scale), status)
+    end subroutine
+
+    ! What is not given has its default again.
+    subroutine set_tensor_options(self, index, lr_scale, weight_decay_scale, frozen, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(in) :: index
+        real(c_double), intent(in), optional :: lr_scale, weight_decay_scale
+        logical, intent(in), optional :: frozen
+        integer, intent(out), optional :: status
+        type(tensor_options_t) :: options
+        integer(c_int) :: found
+        found = c_tensor_options_init(options, c_sizeof(options))
+        if (present(lr_scale)) options%lr_scale = lr_scale
+        if (present(weight_decay_scale)) options%weight_decay_scale = weight_decay_scale
+        if (present(frozen)) options%frozen = merge(1, 0, frozen)
+        if (found >= 0) found = c_set_tensor_options(self%handle, int(index, c_int32_t), options)
+        call report(found, status)
+    end subroutine
+
+    subroutine save(self, path, with_parameters, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: path
+        logical, intent(in), optional :: with_parameters
+        integer, intent(out), optional :: status
+        call report(c_save(self%handle, trim(path)//c_null_char, contents(with_parameters)), status)
+    end subroutine
+
+    subroutine restore(self, path, with_parameters, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: path
+        logical, intent(in), optional :: with_parameters
+        integer, intent(out), optional :: status
+        call report(c_restore(self%handle, trim(path)//c_null_char, contents(with_parameters)), status)
+    end subroutine
+
+    ! index -1: all tensors together.
+    subroutine stats(self, index, statistics, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(in) :: index
+        type(lopt_statistics), intent(out) :: statistics
+        integer, intent(out), optional :: status
+        statistics%struct_size = c_sizeof(statistics)
+        call report(c_stats(self%handle, int(index, c_int32_t), statistics), status)
+    end subroutine
+
+    ! What was wrong in the last call that did not return LOPT_OK.
+    function lopt_last_error() result(text)
+        character(:), allocatable :: text
+        text = text_of(c_last_error())
+    end function
+
+    function lopt_version() result(text)
+        character(:), allocatable :: text
+        text = text_of(c_version_string())
+    end function
+
+    ! ---- What the above share --------------------------------------------------------------------------------------
+
+    subroutine report(found, status, index, number)
+        integer(c_int), intent(in) :: found
+        integer, intent(out), optional :: status, index
+        integer(c_int32_t), intent(in), optional :: number
+        if (present(status)) status = found
+        if (present(index) .and. found >= 0) index = number
+        if (present(status) .or. found >= 0) return
+        write (error_unit, "(4a)") "lopt: ", text_of(c_status_string(found)), ": ", lopt_last_error()
+        error stop 1
+    end subroutine
+
+    ! The addresses of a section such as w(1:9:2) would be those of the whole.
+    logical function fits(parameter, gradient, status)
+        real(c_float), intent(in) :: parameter(..), gradient(..)
+        integer, intent(out), optional :: status
+        fits = is_contiguous(parameter) .and. is_contiguous(gradient) .and. rank(parameter) == rank(gradient)
+        if (fits) fits = all(shape(parameter) == shape(gradient))
+        if (fits) return
+        if (present(status)) then
+            status = LOPT_ERROR_INVALID_ARGUMENT
+        else
+            write (error_unit, "(a)") "lopt: parameter and gradient are to be contiguous and of the same shape"
+            error stop 1
+        end if
+    end function
+
+    integer(c_int32_t) function contents(with_parameters)
+        logical, intent(in), optional :: with_parameters
+        contents = 0
+        if (present(with_parameters)) contents = merge(1, 0, with_parameters)
+    end function
+
+    function text_of(pointer) result(text)
+        type(c_ptr), intent(in) :: pointer
+        character(:), allocatable :: text
+        character(kind=c_char), pointer :: bytes(:)
+        integer :: i
+        call c_f_pointer(pointer, bytes, [c_strlen(pointer)])
+        allocate (character(size(bytes)) :: text)
+        do i = 1, size(bytes)
+            text(i:i) = bytes(i)
+        end do
+    end function
+end module

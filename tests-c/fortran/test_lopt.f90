@@ -1,0 +1,245 @@
+! lopt.f90 does what lopt.h does: the same bits for the same shapes, every error in status, resuming, moving memory. With the
+! argument "stop": an error without status ends the program with a message.
+module checks
+    use, intrinsic :: iso_c_binding
+    implicit none
+    integer :: passed = 0, failed = 0
+    interface
+        integer(c_int) function c_add(opt, name, parameter, gradient, extents, rank, index) bind(c, name="lopt_add_tensor")
+            import :: c_int, c_ptr, c_char, c_int64_t, c_int32_t
+            type(c_ptr), value :: opt, parameter, gradient, index
+            character(kind=c_char), intent(in) :: name(*)
+            integer(c_int64_t), intent(in) :: extents(*)
+            integer(c_int32_t), value :: rank
+        end function
+    end interface
+contains
+    subroutine check(holds, what)
+        logical, intent(in) :: holds
+        character(*), intent(in) :: what
+        if (holds) passed = passed + 1
+        if (.not. holds) failed = failed + 1
+        if (.not. holds) print "(2a)", "not so: ", what
+    end subroutine
+end module
+
+program test_lopt
+    use lopt
+    use checks
+    use, intrinsic :: ieee_arithmetic
+    implicit none
+    character(8) :: argument
+    integer :: status
+
+    call get_command_argument(1, argument)
+    if (argument == "stop") call stops()
+    call it_finds_the_minimum()
+    call the_bits_are_those_of_c()
+    call transposed_is_as_good()
+    call errors_arrive()
+    call not_finite_changes_nothing()
+    call resuming_gives_the_same_bits()
+    call memory_may_move()
+    call options_arrive()
+    print "(i0, a, i0, a)", passed, " passed, ", failed, " failed"
+    if (failed > 0) error stop 1
+
+contains
+
+    subroutine stops()
+        type(lopt_optimizer) :: opt
+        call opt%create()
+        call opt%step()
+    end subroutine
+
+    subroutine it_finds_the_minimum()
+        type(lopt_optimizer) :: opt
+        real(c_float), target :: w(3), dw(3)
+        real(c_float), parameter :: goal(3) = [1.0, -2.0, 3.0]
+        type(lopt_statistics) :: statistics
+        integer :: i
+        w = 0
+        call opt%create()
+        call opt%add("w", w, dw)
+        do i = 1, 2000
+            dw = w - goal
+            call opt%step()
+        end do
+        call check(all(abs(w - goal) < 1e-3), "2000 steps reach the minimum")
+        call opt%stats(-1, statistics)
+        call check(statistics%steps == 2000 .and. statistics%steps_skipped == 0, "statistics count the steps")
+        call check(statistics%parameter_rms > 2 .and. statistics%parameter_rms < 2.3, "statistics are in their places")
+        call opt%destroy()
+        call opt%destroy()
+        call check(index(lopt_version(), ".") > 0, "a version")
+    end subroutine
+
+    ! w(4, 3, 2) is what C calls [2][3][4].
+    subroutine the_bits_are_those_of_c()
+        type(lopt_optimizer) :: opt, c
+        real(c_float), target :: w(4, 3, 2), dw(4, 3, 2), v(4, 3, 2), number, dnumber
+        integer :: i, place
+        w = 0.5
+        v = 0.5
+        number = 0
+        dnumber = 1
+        call opt%create(weights="star-authors-rule")
+        call c%create(weights="star-authors-rule ")
+        call opt%add("w", w, dw, index=place)
+        call check(place == 0, "the first tensor is 0")
+        call opt%add("number", number, dnumber, place)
+        call check(place == 1, "the second tensor is 1")
+        status = c_add(c%handle, "w"//c_null_char, c_loc(v), c_loc(dw), [2_c_int64_t, 3_c_int64_t, 4_c_int64_t], 3, c_null_ptr)
+        call check(status == LOPT_OK, "a C function takes the handle")
+        do i = 1, 10
+            dw = w - reshape([(real(mod(7 * place, 11)), place=1, 24)], shape(w))
+            call opt%step()
+            call c%step()
+        end do
+        call check(all(w == v), "the bits are those of the C call")
+        call check(number < 0, "a single number is stepped")
+        call opt%destroy()
+        call c%destroy()
+    end subroutine
+
+    subroutine transposed_is_as_good()
+        type(lopt_optimizer) :: opt
+        real(c_float), target :: w(5, 9), dw(5, 9), v(9, 5), dv(9, 5)
+        real(c_float) :: goal(5, 9)
+        integer :: i
+        goal = reshape([(sin(real(i)), i=1, 45)], shape(goal))
+        w = 0
+        v = 0
+        call opt%create(weights="star-authors-rule")
+        call opt%add("w", w, dw)
+        call opt%add("v", v, dv)
+        do i = 1, 30
+            dw = w - goal
+            dv = v - transpose(goal)
+            call opt%step()
+        end do
+        call check(maxval(abs(w - transpose(v))) < 1e-5 * maxval(abs(w)), "the transposed matrix takes the same steps")
+        call opt%destroy()
+    end subroutine
+
+    subroutine errors_arrive()
+        type(lopt_optimizer) :: opt, empty
+        real(c_float), target :: w(6, 4), dw(6, 4)
+        integer :: place
+        w = 0
+        dw = 0
+        call empty%step(status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "an optimizer that was not created")
+        call opt%create(threads=-1, status=status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. index(lopt_last_error(), "threads") > 0, "an option out of range")
+        call opt%create(weights="moon", status=status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. index(lopt_last_error(), "star") > 0, "unknown weights")
+        call opt%create(weights_file="no-such-folder/weights", status=status)
+        call check(status == LOPT_ERROR_IO .and. index(lopt_last_error(), "no-such-folder") > 0, "a file that is not there")
+        call opt%create(status=status)
+        call check(status == LOPT_OK, "LOPT_OK is told too")
+        call opt%step(status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "no tensor")
+        call opt%add("w", w(1:5:2, :), dw(1:5:2, :), place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. place == -1, "a section that is not contiguous")
+        call opt%add("w", w, dw(:, 1:3), place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "other shapes")
+        call opt%add("w", w, dw(:, 1), place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "other ranks")
+        call opt%add("w", w(:, 1:2), dw(:, 1:2), place, status)
+        call check(status == LOPT_OK .and. place == 0, "a section that is contiguous")
+        call opt%add("w", w(:, 3:4), dw(:, 3:4), place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. place == -1, "a name twice")
+        call opt%add("v", w, dw, place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. index(lopt_last_error(), "overlap") > 0, "memory of another tensor")
+        call opt%save("no-such-folder/checkpoint", status=status)
+        call check(status == LOPT_ERROR_IO, "a folder that is not there")
+        call opt%destroy()
+    end subroutine
+
+    subroutine not_finite_changes_nothing()
+        type(lopt_optimizer) :: opt
+        real(c_float), target :: w(2), dw(2)
+        w = 1
+        dw = [0.0, ieee_value(0.0, ieee_quiet_nan)]
+        call opt%create()
+        call opt%add("w", w, dw)
+        call opt%step(status)
+        call check(status == LOPT_SKIPPED_NONFINITE .and. all(w == 1), "a step that was not taken")
+        call opt%step()
+        call opt%create(nonfinite=LOPT_NONFINITE_ERROR)
+        call opt%add("w", w, dw)
+        call opt%step(status)
+        call check(status == LOPT_ERROR_NONFINITE .and. all(w == 1), "as an error")
+        call opt%destroy()
+    end subroutine
+
+    subroutine resuming_gives_the_same_bits()
+        type(lopt_optimizer) :: opt, other
+        real(c_float), target :: w(3, 4), dw(3, 4), v(3, 4), dv(3, 4)
+        integer :: i
+        w = 0
+        v = 7
+        call opt%create(weight_decay=0.01_c_double)
+        call opt%add("w", w, dw)
+        do i = 1, 20
+            if (i == 11) call opt%save("checkpoint.safetensors", with_parameters=.true.)
+            dw = w - 2
+            call opt%step()
+        end do
+        call other%create()
+        call other%add("w", v, dv)
+        call other%restore("checkpoint.safetensors", with_parameters=.true.)
+        do i = 11, 20
+            dv = v - 2
+            call other%step()
+        end do
+        call check(all(v == w), "a resumed run has the same bits")
+        call opt%destroy()
+        call other%destroy()
+    end subroutine
+
+    subroutine memory_may_move()
+        type(lopt_optimizer) :: opt
+        real(c_float), allocatable, target :: w(:), dw(:), v(:), dv(:)
+        allocate (w(6), dw(6), v(6), dv(6))
+        w = 0
+        dw = 1
+        call opt%create()
+        call opt%add("w", w, dw)
+        call opt%step()
+        v = w
+        dv = dw
+        call opt%bind(0, v, dv)
+        deallocate (w, dw)
+        call opt%step_tensor(0)
+        call check(all(v < 0), "the new memory is stepped")
+        call opt%bind(3, v, dv, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "a number that no tensor has")
+        call opt%destroy()
+    end subroutine
+
+    subroutine options_arrive()
+        real(c_float) :: one
+        one = moved(1.0_c_double, 0.0_c_double, .false.)
+        call check(abs(moved(0.5_c_double, 0.0_c_double, .false.) - one / 2) < one / 1000, "lr_scale")
+        call check(abs(moved(1.0_c_double, 0.25_c_double, .false.) - one - 0.25) < one / 1000, "weight_decay")
+        call check(moved(1.0_c_double, 0.25_c_double, .true.) == 0, "frozen")
+    end subroutine
+
+    real(c_float) function moved(lr_scale, weight_decay, frozen)
+        real(c_double), intent(in) :: lr_scale, weight_decay
+        logical, intent(in) :: frozen
+        type(lopt_optimizer) :: opt
+        real(c_float), target :: w(4), dw(4)
+        w = 1
+        dw = 1
+        call opt%create(weight_decay=weight_decay, threads=1)
+        call opt%add("w", w, dw)
+        call opt%set_tensor_options(0, lr_scale=lr_scale, frozen=frozen)
+        call opt%set_lr_scale(1.0_c_double)
+        call opt%step()
+        moved = 1 - w(1)
+        call opt%destroy()
+    end function
+end program

@@ -1,0 +1,252 @@
+/* lopt.hpp computes what lopt.h does, from the containers that C++ has; every error arrives, as an exception or as a status, and
+ * handles free what they hold, once. */
+#include <lopt.hpp>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <type_traits>
+#include <vector>
+#if __cplusplus >= 202002L
+#include <span>
+#endif
+
+namespace {
+
+long passed, failed;
+
+void check(bool holds, int line, const char *what) {
+    holds ? passed++ : failed++;
+    if (!holds) std::printf("%s:%d: %s\n", __FILE__, line, what);
+}
+#define CHECK(condition) check(condition, __LINE__, #condition)
+
+/* Whether the call throws an Error with this status and these words. */
+template <class Call>
+bool throws(lopt_status status, const char *words, Call call) {
+    try {
+        call();
+    } catch (const lopt::Error &error) {
+        return error.status() == status && std::strstr(error.what(), words);
+    }
+    return false;
+}
+
+constexpr std::size_t rows = 19, columns = 33;
+
+/* A quadratic loss around 1. */
+void gradient_of(const std::vector<float> &w, std::vector<float> &dw) {
+    for (std::size_t i = 0; i < w.size(); i++) dw[i] = w[i] - 1.0f + 0.01f * static_cast<float>(i % 7);
+}
+
+/* 20 steps through the C functions: what every other way is to give. */
+std::vector<float> trained_in_c() {
+    std::vector<float> w(rows * columns, 0.25f), dw(w.size());
+    const std::int64_t shape[] = {rows, columns};
+    lopt_optimizer *opt = nullptr;
+    CHECK(lopt_create(nullptr, nullptr, &opt) == LOPT_OK);
+    CHECK(lopt_add_tensor(opt, "w", w.data(), dw.data(), shape, 2, nullptr) == LOPT_OK);
+    for (int i = 0; i < 20; i++) {
+        gradient_of(w, dw);
+        CHECK(lopt_step(opt) == LOPT_OK);
+    }
+    lopt_destroy(opt);
+    return w;
+}
+
+template <class Optimizer>
+std::vector<float> trained(Optimizer opt) {
+    std::vector<float> w(rows * columns, 0.25f), dw(w.size());
+    CHECK(opt.add("w", w, dw, {rows, columns}) == LOPT_OK);
+    for (int i = 0; i < 20; i++) {
+        gradient_of(w, dw);
+        CHECK(opt.step() == LOPT_OK);
+    }
+    return w;
+}
+
+void test_same_numbers() {
+    const std::vector<float> expected = trained_in_c();
+    CHECK(trained(lopt::Optimizer()) == expected);
+    CHECK(trained(lopt::StatusOptimizer()) == expected);
+    CHECK(trained(lopt::Optimizer(lopt::Weights::builtin("star"))) == expected);
+    CHECK(trained(lopt::Optimizer(lopt::Weights::builtin("star-authors-rule"))) != expected);
+}
+
+void test_pool() {
+    int calls = 0;
+    auto pool = [&calls](std::int32_t count, auto task) {
+        std::vector<std::thread> threads;
+        for (std::int32_t i = 1; i < count; i++) threads.emplace_back(task, i);
+        task(0);
+        for (std::thread &thread : threads) thread.join();
+        calls++;
+    };
+    auto options = lopt::options();
+    options.threads = 3;
+    options.parallel_for = lopt::parallel_for(pool);
+    CHECK(trained(lopt::Optimizer(options)) == trained_in_c());
+
+    std::vector<float> w(512 * 512), dw(w.size(), 0.5f), one(w), gradient(dw);
+    lopt::Optimizer opt(options), alone;
+    opt.add("w", w, dw, {512, 512});
+    alone.add("w", one, gradient, {512, 512});
+    calls = 0;
+    opt.step();
+    alone.step();
+    CHECK(calls > 0);
+    CHECK(w == one);
+}
+
+void test_containers() {
+    lopt::Optimizer opt;
+    std::vector<float> vector(6), gradient(6, 1.0f);
+    std::array<float, 6> array{}, array_gradient{};
+    float plain[6] = {}, plain_gradient[6] = {}, scalar = 0, scalar_gradient = 1;
+    std::int32_t index = -1;
+    opt.add("vector", vector, gradient);
+    opt.add("array", array, array_gradient, {2, 3}, &index);
+    CHECK(index == 1);
+    opt.add("plain", plain, plain_gradient, {6});
+    opt.add("scalar", &scalar, &scalar_gradient, {}, &index);
+    CHECK(index == 3);
+    std::vector<float> other(6), other_gradient(6, 1.0f);
+    const std::vector<std::int64_t> shape = {3, 2};
+    opt.add("run time", other, other_gradient, lopt::Shape(shape.data(), static_cast<std::int32_t>(shape.size())));
+    opt.step();
+    CHECK(vector[5] != 0 && scalar != 0 && other[5] != 0 && array[5] == 0);
+}
+
+#if __cplusplus >= 202002L
+void test_span() {
+    lopt::Optimizer opt;
+    std::vector<float> memory(10), gradients(10, 1.0f);
+    opt.add("a", std::span(memory).subspan(0, 6), std::span<const float>(gradients).subspan(0, 6), {3, 2});
+    opt.add("b", std::span(memory).subspan(6), std::span(gradients).subspan(6));
+    opt.step();
+    CHECK(memory[0] != 0 && memory[9] != 0);
+}
+#endif
+
+void test_exceptions() {
+    std::vector<float> w(6), dw(6);
+    lopt::Optimizer opt;
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "tensor", [&] { opt.step(); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "elements", [&] { opt.add("w", w, dw, {2, 4}); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "elements", [&] { opt.add("w", w, std::vector<float>(5), {2, 3}); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "elements", [&] { opt.add("w", w, dw, {SIZE_MAX / 2, SIZE_MAX / 2}); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "", [&] { opt.add("w", w, dw, {-1, 6}); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "rank", [&] { opt.add("w", w.data(), dw.data(), lopt::Shape(nullptr, -1)); }));
+    const std::int64_t nine[9] = {1, 1, 1, 1, 1, 1, 1, 1, 6};
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "rank", [&] { opt.add("w", w, dw, lopt::Shape(nine, 9)); }));
+    CHECK(opt.info().tensors == 0);
+    opt.add("w", w, dw, {2, 3});
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "w", [&] { opt.add("w", w, dw, {2, 3}); }));
+    CHECK(throws(LOPT_ERROR_IO, "no-such-folder", [&] { opt.save("no-such-folder/checkpoint"); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "star", [] { (void)lopt::Weights::builtin("moon"); }));
+    CHECK(throws(LOPT_ERROR_WEIGHTS, "", [] { (void)lopt::Weights::from_memory("nonsense", 8); }));
+    auto options = lopt::options();
+    options.threads = -1;
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "threads", [&] { lopt::Optimizer refused(options); }));
+
+    dw[0] = std::strtof("nan", nullptr);
+    CHECK(opt.step() == LOPT_SKIPPED_NONFINITE);
+    options = lopt::options();
+    options.nonfinite = LOPT_NONFINITE_ERROR;
+    lopt::Optimizer strict(options);
+    strict.add("w", w, dw, {2, 3});
+    CHECK(throws(LOPT_ERROR_NONFINITE, "", [&] { strict.step(); }));
+}
+
+void test_statuses() {
+    std::vector<float> w(6), dw(6);
+    lopt::StatusOptimizer opt;
+    CHECK(static_cast<bool>(opt));
+    CHECK(opt.step() == LOPT_ERROR_INVALID_ARGUMENT);
+    CHECK(!opt.add("w", w, dw, {2, 4}).ok());
+    CHECK(opt.add("w", w, dw, {2, 3}).ok());
+    dw[0] = std::strtof("nan", nullptr);
+    CHECK(opt.step() == LOPT_SKIPPED_NONFINITE && opt.step().ok());
+
+    auto options = lopt::options();
+    options.lr_scale = -1;
+    lopt::StatusOptimizer refused(options);
+    CHECK(!refused);
+    CHECK(refused.step() == LOPT_ERROR_INVALID_ARGUMENT);
+    CHECK(refused.info().tensors == 0 && refused.stats().steps == 0);
+    std::vector<unsigned char> bytes;
+    CHECK(refused.write_state(bytes) == LOPT_ERROR_INVALID_ARGUMENT);
+    CHECK(!lopt::StatusWeights::load("no-such-file"));
+}
+
+/* Under valgrind and the sanitizers: nothing is freed twice or never. */
+void test_ownership() {
+    static_assert(!std::is_copy_constructible_v<lopt::Optimizer> && !std::is_copy_assignable_v<lopt::Optimizer>);
+    static_assert(std::is_nothrow_move_constructible_v<lopt::Optimizer> && std::is_nothrow_move_assignable_v<lopt::Weights>);
+    std::vector<lopt::Optimizer> several(3);
+    std::vector<float> w(6), dw(6, 1.0f);
+    several[1].add("w", w, dw);
+    several.emplace_back(std::move(several[1]));
+    CHECK(!several[1] && several[3]);
+    several[3].step();
+    several[0] = std::move(several[3]);
+    several[0].step();
+    CHECK(several[0].stats().steps == 2);
+    lopt::Optimizer &self = several[0];
+    several[0] = std::move(self);
+    CHECK(several[0].stats(0).steps == 2);
+    lopt_destroy(several[2].release());
+    CHECK(!several[2]);
+    auto weights = lopt::Weights::builtin();
+    auto moved = std::move(weights);
+    weights = lopt::Weights::builtin("star-authors-rule");
+    weights = std::move(moved);
+    CHECK(weights.metadata("kind") && !weights.metadata("no such key"));
+}
+
+void test_state() {
+    std::vector<float> w(rows * columns, 0.25f), dw(w.size()), v(w), dv(w.size());
+    lopt::Optimizer opt, other;
+    opt.add("w", w, dw, {rows, columns});
+    other.add("w", v, dv, {rows, columns});
+    gradient_of(w, dw);
+    opt.step();
+    std::vector<unsigned char> bytes;
+    opt.write_state(bytes, LOPT_WITH_PARAMETERS);
+    other.read_state(bytes.data(), bytes.size(), LOPT_WITH_PARAMETERS);
+    CHECK(v == w);
+    CHECK(throws(LOPT_ERROR_CHECKPOINT, "", [&] { other.read_state(bytes.data(), bytes.size() / 2); }));
+    auto grown = w;
+    opt.bind(0, grown.data(), dw.data());
+    gradient_of(w, dw);
+    dv = dw;
+    opt.set_lr_scale(0.5);
+    other.set_lr_scale(0.5);
+    opt.step();
+    other.step();
+    CHECK(grown == v && w != v);
+    auto frozen = lopt::tensor_options();
+    frozen.frozen = 1;
+    opt.set_tensor_options(0, frozen);
+    opt.step();
+    CHECK(grown == v);
+}
+
+} // namespace
+
+int main() {
+    test_same_numbers();
+    test_pool();
+    test_containers();
+#if __cplusplus >= 202002L
+    test_span();
+#endif
+    test_exceptions();
+    test_statuses();
+    test_ownership();
+    test_state();
+    std::printf("%ld passed, %ld failed\n", passed, failed);
+    return failed != 0;
+}

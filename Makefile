@@ -151,13 +151,15 @@ define compile
 endef
 
 # The kernel objects keep one global symbol each. Everything else in them becomes local, the weak Swift runtime functions
-# above all: the linker would else be free to take the copy that was compiled for AVX-512 for everyone.
+# above all: the linker would else be free to take the copy that was compiled for AVX-512 for everyone. .swift_modhash, of use to
+# the compiler alone, depends on the paths of the build.
 $(kernels:%=$(OBJ)/%.o): $(OBJ)/%.o: $(OBJ)/%.command $(shims) $(wildcard Sources/LOptKernels/*.swift)
 	$(call compile,$*,$(@:.o=.all.o))
-	$(Q)$(OBJCOPY) --keep-global-symbol=$(symbol_$*) $(@:.o=.all.o) $@
+	$(Q)$(OBJCOPY) --keep-global-symbol=$(symbol_$*) -R .swift_modhash $(@:.o=.all.o) $@
 
 $(OBJ)/LOptCore.o: $(OBJ)/LOptCore.command $(shims) include/lopt.h $(sources_LOptCore)
 	$(call compile,LOptCore,$@)
+	$(Q)$(OBJCOPY) -R .swift_modhash $@
 
 # Linked once; .unstripped is the same library with its symbol table, for a debugger or a profiler.
 $(LIBRARY): $(objects) $(OBJ)/link.command packaging/liblopt.map
@@ -178,7 +180,7 @@ $(ARCHIVE): $(objects) $(OBJ)/link.command packaging/liblopt.map packaging/no_dl
 	$(Q)$(CC) -O2 -fPIC -fvisibility=hidden -c -o $(OBJ)/no_dlopen.o packaging/no_dlopen.c
 	$(Q)$(LD) -r --gc-sections $(functions:%=-u %) --force-group-allocation -o $(OBJ)/liblopt.all.o $(objects) $(OBJ)/no_dlopen.o
 	$(Q)$(OBJCOPY) --keep-global-symbols=$(OBJ)/functions --strip-unneeded -R '.swift1_autolink_entries' -R .linker-options \
-		-R .swift_modhash -R .comment $(OBJ)/liblopt.all.o $(OBJ)/liblopt.o
+		-R .comment $(OBJ)/liblopt.all.o $(OBJ)/liblopt.o
 	$(Q)rm -f $@
 	$(Q)$(AR) rcD $@ $(OBJ)/liblopt.o
 

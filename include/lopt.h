@@ -29,6 +29,7 @@
  * Build it with:  cc program.c $(pkg-config --cflags --libs lopt)
  * At run time the library needs a C library that has the calls it was built with: built with glibc 2.34 or newer it needs
  * 2.34, built with an older glibc that one.
+ * Beside this file lie lopt.hpp for C++17, lopt.f90 for Fortran 2018 and lopt_openmp.h for codes with OpenMP.
  *
  * THREADS.  An optimizer is used by one thread at a time. Different optimizers may be used at the same time, and one
  * lopt_weights may be shared by all of them. Signals are blocked in the threads that lopt starts; these may run on all
@@ -101,7 +102,8 @@ typedef enum lopt_status {
  *   out       receives the optimizer; NULL is stored on an error.
  *
  * Weights whose network is wider than 256 units load OpenBLAS (libopenblas.so.0) and hold it until lopt_destroy; a step holds
- * it to one thread. Without it they work too, more slowly: lopt_info then says "general", and the log has a warning.
+ * it to one thread. Without it they work too, more slowly: lopt_info then says "general", and the log has a warning. So it is
+ * in a program that was linked with liblopt.a, which never loads it.
  *
  * Errors: INVALID_ARGUMENT (out is NULL, an option out of range, LOPT_MAX_ISA in the environment not understood),
  * NO_MEMORY. */

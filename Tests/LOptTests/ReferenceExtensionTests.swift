@@ -58,7 +58,7 @@ import Testing
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
         var theta = Self.zeros(architecture)
-        let weights = [0.5, 0.25, -0.125, 0, 0, 0, 0]
+        let weights = [0.125, 0.25, -0.125, 0, 0, 0, 0]
         theta.replaceSubrange(architecture.tensorScaleOffset..., with: weights)
         let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
         var state = optimizer.makeState(shape: [2])
@@ -67,7 +67,7 @@ import Testing
         let before = p
         optimizer.step(parameters: &p, gradient: [-1, 1], state: &state)
         let rms = ((before[0] * before[0] + before[1] * before[1]) / 2).squareRoot()
-        let n = 0.5 * (Double.log(rms + 1e-3) + 2) + 0.25 * (Double.log(0.25 / (1 + 1e-12) + 1e-3) + 1.5)
+        let n = 0.125 * (Double.log(rms + 1e-3) + 2) + 0.25 * (Double.log(0.25 / (1 + 1e-12) + 1e-3) + 1.5)
             - 0.125 * (Double.log(0.0625 / (1 + 1e-12) + 1e-3) + 1.5)
         let step = 0.5 * Double.exp(2 * n)
         #expect(abs(p[0] - (before[0] + step)) < 1e-12 * step)

@@ -56,7 +56,8 @@ module lopt
         integer(c_size_t) :: struct_size
         integer(c_int64_t) :: steps, steps_skipped, nonfinite
         real(c_double) :: gradient_rms, update_rms, parameter_rms, blackbox_share
-        integer(c_int64_t) :: updates_limited
+        integer(c_int64_t) :: updates_limited, steps_idle, nonfinite_parameters
+        real(c_double) :: step_size
     end type
 
     ! One thread at a time. A copy is the same optimizer: destroy one of them.

@@ -123,7 +123,7 @@ static void test_long_runs(void) {
     double usual[] = {regression_loss(0.01, LOPT_DECAY_BY_STEP_SIZE), regression_loss(0.1, LOPT_DECAY_BY_STEP_SIZE)};
     printf("regression: loss %.4g without decay; 0.003 per step %.4g; by step size 0.01 %.4g, 0.1 %.4g\n", none, old, usual[0],
            usual[1]);
-    CHECK(usual[0] < 1.01 * none && usual[1] < 1.1 * none && old > 1.2 * none);
+    CHECK(usual[0] < 1.01 * none && usual[1] < 1.1 * none && old > (check_repetitions(1, 0) ? 1.2 : 1.04) * none);
 }
 
 /* A checkpoint brings its form back, and goes on with the same bits, idle steps among what follows. */

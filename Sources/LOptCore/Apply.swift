@@ -152,7 +152,9 @@ extension Rule {
         if plan.nominalConstant { n = a.constantOutput(Architecture.nominalOutput, theta, scales.step) }
         let limits = logStepLimits
         n = min(max(n + logStepShift(t, sums, tensors: scales.tensors), limits.least), limits.most)
-        return a.nominalStepsize * ScalarMath.exp(min(max(n * a.expMult[1], -87.3), 88.3))
+        let size = a.nominalStepsize * ScalarMath.exp(min(max(n * a.expMult[1], -87.3), 88.3))
+        // What checkpoints may hold. Weights that compute no number take no step.
+        return size.isFinite ? min(size, Optimizer.largestScale) : 0
     }
 
     /// Where the nominal log-step is clamped; the authors' rule knows no limits.

@@ -243,6 +243,8 @@ extension ReferenceOptimizer {
         let common = n.allSatisfy { $0 == n[0] } ? n.first ?? 0 : 0
         let logSteps = logSteps(n + [common], parameters: p, gradient: g, state: state, tensors: tensors)
         var sizes = logSteps.map { Scalar(architecture.nominalStepsize) * Scalar.exp($0 * Scalar(architecture.expMult[1])) }
+        // Weights that compute no number take no step.
+        sizes = sizes.map { $0.isFinite ? min($0, Scalar(Optimizer.largestScale)) : 0 }
         state.stepSize = sizes.removeLast()
         return sizes
     }

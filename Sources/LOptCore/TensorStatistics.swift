@@ -84,7 +84,7 @@ extension Architecture {
     public var statistics: Int { 5 + 2 * momenta }
 
     /// Where statistic `i` is clamped; i = `statistics` is the nominal log-step with all that was added to it. Without the
-    /// extension `tensorRanges`, what `lopt ranges` finds for the default weights, rounded outwards.
+    /// extension `tensorRanges`, what ordinary training shows, and sizes and numbers of tensors as networks have them: any weights may come without.
     public func statisticRange(_ i: Int, _ theta: UnsafePointer<Float>) -> (least: Double, most: Double) {
         if tensorRanges {
             let ranges = theta + tensorRangesOffset
@@ -95,13 +95,13 @@ extension Architecture {
 
     public func defaultStatisticRange(_ i: Int) -> (least: Double, most: Double) {
         switch i {
-        case 0: return (-5, 4)
-        case ...momenta: return (-5, 10)
-        case ...(2 * momenta): return (-6, 3)
-        case 1 + 2 * momenta: return (-1, 1)
+        case 0: return (-5, 5)
+        case ...momenta: return (-6, 3)
+        case ...(2 * momenta): return (-6, 2)
+        case 1 + 2 * momenta: return (-1, 5)
         case 2 + 2 * momenta: return (0, 1)
-        case 3 + 2 * momenta: return (-7, 3)
-        case 4 + 2 * momenta: return (-1, 1)
+        case 3 + 2 * momenta: return (-7, 8)
+        case 4 + 2 * momenta: return (-1, 3)
         // In units of weights that nobody knows here: wide.
         default: return (-12, 5)
         }

@@ -21,7 +21,7 @@ struct Ranges: AsyncParsableCommand {
     @Option(help: "Training runs.")
     var runs = 400
     @Option(help: "The part of all values that is left out at either end.")
-    var tail = 0.001
+    var tail = 0.003
     @Option(help: "Of all randomness.")
     var seed: UInt64 = 1
     @Option(help: "Threads; 0 is one for each processor. No result depends on it.")

@@ -66,8 +66,9 @@ contains
             call opt%step()
         end do
         call check(all(abs(w - goal) < 1e-3), "2000 steps reach the minimum")
-        call opt%stats(-1, statistics)
-        call check(statistics%steps == 2000 .and. statistics%steps_skipped == 0, "statistics count the steps")
+        call opt%stats(0, statistics)
+        call check(statistics%steps + statistics%steps_idle == 2000 .and. statistics%steps_skipped == 0, &
+                   "statistics count the steps")
         call check(statistics%parameter_rms > 2 .and. statistics%parameter_rms < 2.3, "statistics are in their places")
         call opt%destroy()
         call opt%destroy()
@@ -220,17 +221,19 @@ contains
     end subroutine
 
     subroutine options_arrive()
-        real(c_float) :: one
-        one = moved(1.0_c_double, 0.0_c_double, .false.)
+        real(c_float) :: one, size
+        one = moved(1.0_c_double, 0.0_c_double, .false., size)
         call check(abs(moved(0.5_c_double, 0.0_c_double, .false.) - one / 2) < one / 1000, "lr_scale")
-        call check(abs(moved(1.0_c_double, 0.25_c_double, .false.) - one - 0.25) < one / 1000, "weight_decay")
+        call check(abs(moved(1.0_c_double, 0.25_c_double, .false.) - one - 0.25 * size) < one / 1000, "weight_decay")
         call check(moved(1.0_c_double, 0.25_c_double, .true.) == 0, "frozen")
     end subroutine
 
-    real(c_float) function moved(lr_scale, weight_decay, frozen)
+    real(c_float) function moved(lr_scale, weight_decay, frozen, size)
         real(c_double), intent(in) :: lr_scale, weight_decay
         logical, intent(in) :: frozen
+        real(c_float), intent(out), optional :: size
         type(lopt_optimizer) :: opt
+        type(lopt_statistics) :: statistics
         real(c_float), target :: w(4), dw(4)
         w = 1
         dw = 1
@@ -240,6 +243,8 @@ contains
         call opt%set_lr_scale(1.0_c_double)
         call opt%step()
         moved = 1 - w(1)
+        call opt%stats(0, statistics)
+        if (present(size)) size = real(statistics%step_size, c_float)
         call opt%destroy()
     end function
 end program

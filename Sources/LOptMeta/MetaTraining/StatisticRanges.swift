@@ -9,7 +9,7 @@ import LOptCore
 /// tensors whose units have died. Not so of the numbers of elements and of tensors, which are the tasks' own.
 public struct StatisticRanges: Sendable {
     public var runs = 400
-    public var tail = 0.001
+    public var tail = 0.003
     public var seed: UInt64 = 1
 
     public init() {}

@@ -56,6 +56,9 @@ class _Statistics(Structure):
         ("parameter_rms", c_double),
         ("blackbox_share", c_double),
         ("updates_limited", c_int64),
+        ("steps_idle", c_int64),
+        ("nonfinite_parameters", c_int64),
+        ("step_size", c_double),
     ]
 
 

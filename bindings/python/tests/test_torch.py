@@ -79,11 +79,13 @@ class Torch(unittest.TestCase):
             optimizer = lopt.torch.Lopt([{"params": [("p", p)], **options}])
             p.grad = torch.ones(4)
             optimizer.step()
+            self.size = optimizer._lopt.stats(0)["step_size"]
             return 1 - p[0].item()
 
         one = moved()
+        size = self.size
         self.assertAlmostEqual(moved(lr=0.5), one / 2, delta=one / 1000)
-        self.assertAlmostEqual(moved(weight_decay=0.25), one + 0.25, delta=one / 1000)
+        self.assertAlmostEqual(moved(weight_decay=0.25), one + 0.25 * size, delta=one / 1000)
         self.assertEqual(moved(lr=0.0), 0)
 
     def test_a_scheduler(self):

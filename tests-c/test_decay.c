@@ -5,15 +5,9 @@
 
 static lopt_optimizer *make(const char *weights_name, double lr_scale, double decay, int32_t form, problem *p) {
     lopt_options options = problem_options();
-    lopt_weights *weights;
-    lopt_optimizer *opt;
     options.lr_scale = lr_scale, options.weight_decay = decay, options.weight_decay_form = form;
     problem_small(p);
-    CHECK_OK(lopt_weights_builtin(weights_name, NULL, &weights));
-    CHECK_OK(lopt_create(weights, &options, &opt));
-    lopt_weights_free(weights);
-    problem_register(p, opt);
-    return opt;
+    return problem_optimizer(p, weights_name, &options);
 }
 
 static void set_tensor(lopt_optimizer *opt, int32_t index, double lr_scale, double weight_decay_scale) {

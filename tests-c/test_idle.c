@@ -4,14 +4,8 @@
 
 static lopt_optimizer *make(const char *weights_name, int threads, double decay, problem *p) {
     lopt_options options = problem_options();
-    lopt_weights *weights;
-    lopt_optimizer *opt;
     options.threads = threads, options.weight_decay = decay;
-    CHECK_OK(lopt_weights_builtin(weights_name, NULL, &weights));
-    CHECK_OK(lopt_create(weights, &options, &opt));
-    lopt_weights_free(weights);
-    problem_register(p, opt);
-    return opt;
+    return problem_optimizer(p, weights_name, &options);
 }
 
 static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {

@@ -16,14 +16,8 @@ static int64_t steps_of(const lopt_optimizer *opt) {
 
 static lopt_optimizer *make(const char *weights_name, problem *p, double max_update_ratio) {
     lopt_options options = problem_options();
-    lopt_weights *weights = NULL;
-    lopt_optimizer *opt = NULL;
     options.max_update_ratio = max_update_ratio;
-    CHECK_OK(lopt_weights_builtin(weights_name, NULL, &weights));
-    CHECK_OK(lopt_create(weights, &options, &opt));
-    lopt_weights_free(weights);
-    problem_register(p, opt);
-    return opt;
+    return problem_optimizer(p, weights_name, &options);
 }
 
 static void check_finite(const problem *p) {

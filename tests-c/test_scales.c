@@ -7,16 +7,10 @@ static const char *weights_name = "star";
 
 static lopt_optimizer *make(double lr_scale, double weight_decay, problem *p) {
     lopt_options options = problem_options();
-    lopt_weights *weights;
-    lopt_optimizer *opt;
     options.lr_scale = lr_scale;
     options.weight_decay = weight_decay;
     problem_small(p);
-    CHECK_OK(lopt_weights_builtin(weights_name, NULL, &weights));
-    CHECK_OK(lopt_create(weights, &options, &opt));
-    lopt_weights_free(weights);
-    problem_register(p, opt);
-    return opt;
+    return problem_optimizer(p, weights_name, &options);
 }
 
 static void set_tensor(lopt_optimizer *opt, int32_t index, double lr_scale, double weight_decay_scale) {

@@ -75,7 +75,7 @@ extension ReferenceOptimizer {
         let inverseRoot = v.map { rsqrt($0 + 1e-6) }
         let factored = factoredFeatures(gradient: g, state: state)
         // A parameter that is not finite would reach the others through the means of the heads.
-        var features = [g, p.map { $0.isFinite ? $0 : 0 }] + m + [v]
+        var features = [g, finite(p)] + m + [v]
         features += m.map { product($0, inverseRoot) }
         features += [inverseRoot]
         features += factored
@@ -202,10 +202,7 @@ extension ReferenceOptimizer {
         if maxUpdateRatio > 0, state.count > 0 {
             let update = p.indices.map { s * (u[$0] + w[$0]) }
             limit = Scalar(
-                UpdateLimit(
-                    ratio: maxUpdateRatio, update: meanSquare(update),
-                    parameter: meanSquare(p.map { $0.isFinite ? $0 : 0 })
-                ).factor)
+                UpdateLimit(ratio: maxUpdateRatio, update: meanSquare(update), parameter: meanSquare(finite(p))).factor)
         }
         state.t += 1
         guard limit > 0 else { return }
@@ -283,10 +280,15 @@ extension ReferenceOptimizer {
 
     private func product(_ x: [Scalar], _ y: [Scalar]) -> [Scalar] { x.indices.map { x[$0] * y[$0] } }
 
-    /// Sums run in f64 even for f32, as those of the kernels do.
+    /// What is not finite as 0.
+    private func finite(_ x: [Scalar]) -> [Scalar] { x.map { $0.isFinite ? $0 : 0 } }
+
+    /// Sums run in f64 even for f32, as those of the kernels do. 0 of nothing.
     private func meanSquare(_ x: [Scalar]) -> Double {
-        x.reduce(0) { $0 + Double($1) * Double($1) } / Double(x.count)
+        x.reduce(0) { $0 + Double($1) * Double($1) } / Double(max(x.count, 1))
     }
+
+    func rms(_ x: [Scalar]) -> Scalar { Scalar(meanSquare(x).squareRoot()) }
 
     /// The mean over the tensor, for every element.
     private func aggregated(_ x: [Scalar]) -> [Scalar] {

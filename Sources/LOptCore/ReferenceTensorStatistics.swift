@@ -55,9 +55,4 @@ extension ReferenceOptimizer {
         }
         return min(max(x, theta[a.tensorRangesOffset + i]), theta[a.tensorRangesOffset + a.statistics + 1 + i])
     }
-
-    private func rms(_ x: [Scalar]) -> Scalar {
-        let squares = x.reduce(0) { $0 + Double($1) * Double($1) }
-        return Scalar((squares / Double(max(x.count, 1))).squareRoot())
-    }
 }

@@ -42,7 +42,7 @@ extension Optimizer {
             elements += tensors[i].geometry.count
         }
         if let index {
-            result.stepSize = tensors[index].stepSize * learningRateScale * tensors[index].options.learningRateScale
+            result.stepSize = tensors[index].stepSize * tensors[index].options.learningRate(learningRateScale)
         }
         result.nonfiniteParameters = Int64(sums.nonfiniteParameters)
         guard elements > 0 else { return result }

@@ -10,6 +10,11 @@ public struct TensorOptions: Sendable {
     public var isFrozen = false
 
     public init() {}
+
+    /// With the optimizer's own scale: what multiplies the tensor's step. Products count as at most `Optimizer.largestScale`.
+    func learningRate(_ optimizersScale: Double) -> Double { min(optimizersScale * learningRateScale, Optimizer.largestScale) }
+    /// With the optimizer's own weight decay, likewise.
+    func weightDecay(_ optimizersDecay: Double) -> Double { min(optimizersDecay * weightDecayScale, Optimizer.largestScale) }
 }
 
 /// One tensor of an optimizer: the caller's memory, the state, and what its steps need. Plain memory; the optimizer owns it.

@@ -162,15 +162,16 @@ struct Work {
         let sums = TensorSums(adding: t.pointee)
         t.pointee.limit = isGuarded ? .unknown : .none
         let scales = scales(t.pointee)
-        t.pointee.stepSize = rule.stepSize(t.pointee, sums, scales, mean: 0)
+        // Where it waits for the mean of a head, `takeMeans` does it.
+        if !rule.plan.usesMeans { t.pointee.stepSize = rule.stepSize(t.pointee, sums, scales, mean: 0) }
         if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, scales.step) }
         t.pointee.apply = rule.firstApply(t.pointee, sums, scales)
     }
 
     private func scales(_ t: Tensor) -> StepScales {
         StepScales(
-            learningRate: min(learningRateScale * t.options.learningRateScale, Optimizer.largestScale),
-            weightDecay: min(weightDecay * t.options.weightDecayScale, Optimizer.largestScale), decayForm: weightDecayForm, limit: t.limit,
+            learningRate: t.options.learningRate(learningRateScale), weightDecay: t.options.weightDecay(weightDecay),
+            decayForm: weightDecayForm, limit: t.limit,
             step: t.steps == stepFeatures.step ? stepFeatures : StepFeatures(step: t.steps), tensors: tensorCount)
     }
 

@@ -127,9 +127,9 @@ all: $(BUILD)/liblopt.so $(if $(SANITIZE),,$(ARCHIVE))
 shims   := $(wildcard Sources/CLOptShims/include/*)
 modules := $(kernels) LOptCore
 objects := $(modules:%=$(OBJ)/%.o)
-$(foreach k,$(kernels),$(eval sources_$(k) := $(wildcard Sources/LOptKernels/*.swift)))
-# The scalar reference is for tests and meta-training: Swift arrays, which end the process when memory runs out.
-sources_LOptCore := $(filter-out Sources/LOptCore/Reference%,$(wildcard Sources/LOptCore/*.swift Sources/LOptCAPI/*.swift))
+swift_files = $(sort $(wildcard Sources/$(1)/*.swift Sources/$(1)/*/*.swift))
+$(foreach k,$(kernels),$(eval sources_$(k) := $(call swift_files,LOptKernels)))
+sources_LOptCore := $(call swift_files,LOptCore) $(call swift_files,LOptCAPI)
 
 # Rewrites a .command file only when its text has changed, so that what depends on it is rebuilt just then: on a new flag, a
 # new or deleted source, another compiler. Without a compiler (sudo make install) what was built stays.
@@ -153,7 +153,7 @@ endef
 # The kernel objects keep one global symbol each. Everything else in them becomes local, the weak Swift runtime functions
 # above all: the linker would else be free to take the copy that was compiled for AVX-512 for everyone. .swift_modhash, of use to
 # the compiler alone, depends on the paths of the build.
-$(kernels:%=$(OBJ)/%.o): $(OBJ)/%.o: $(OBJ)/%.command $(shims) $(wildcard Sources/LOptKernels/*.swift)
+$(kernels:%=$(OBJ)/%.o): $(OBJ)/%.o: $(OBJ)/%.command $(shims) $(call swift_files,LOptKernels)
 	$(call compile,$*,$(@:.o=.all.o))
 	$(Q)$(OBJCOPY) --keep-global-symbol=$(symbol_$*) -R .swift_modhash $(@:.o=.all.o) $@
 

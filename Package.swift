@@ -42,8 +42,11 @@ let package = Package(
             dependencies: ["CLOptShims"] + kernelTargets.map { .target(name: $0.name) }),
         .target(name: "LOptCAPI", dependencies: ["CLOpt", "LOptCore"]),
 
+        // The rule once more, plain and slow: the oracle of the tests. Swift arrays, so it never ships in the library.
+        .target(name: "LOptReference", dependencies: ["CLOptShims", "LOptCore"]),
+
         // MARK: - Meta-training and evaluation
-        .target(name: "LOptMeta", dependencies: ["LOptCore", "COpenBLAS"]),
+        .target(name: "LOptMeta", dependencies: ["LOptCore", "LOptReference", "COpenBLAS"]),
         .executableTarget(
             name: "lopt",
             dependencies: [
@@ -54,8 +57,8 @@ let package = Package(
         .executableTarget(name: "specialise", dependencies: ["LOptMeta", "LOptCore"], path: "examples-swift/specialise"),
 
         // MARK: - Tests
-        .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptCAPI", "CLOpt"]),
-        .testTarget(name: "LOptMetaTests", dependencies: ["LOptMeta", "LOptCore", "specialise"]),
+        .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptReference", "LOptCAPI", "CLOpt"]),
+        .testTarget(name: "LOptMetaTests", dependencies: ["LOptMeta", "LOptCore", "LOptReference", "specialise"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,5 +1,6 @@
 import Foundation
 import LOptCore
+import LOptReference
 import Testing
 
 @testable import LOptMeta

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// What must hold whatever the weights compute.
 @Suite("Properties of the fused step")

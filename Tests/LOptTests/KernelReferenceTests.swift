@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// The fused kernels against the scalar reference in f64, where the goldens do not reach: other widths, depths and numbers
 /// of momenta, tensors of several chunks, all combinations of flags, the extensions, the caller's scales.

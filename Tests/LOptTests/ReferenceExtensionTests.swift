@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// The extensions beyond the authors' rule, against values computed by hand.
 @Suite struct ReferenceExtensionTests {

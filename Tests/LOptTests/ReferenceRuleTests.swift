@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// Parts of the rule that the goldens, all of K = 3 and two hidden layers, cannot show, against closed forms. On a tensor
 /// of equal gradients and equal parameters every feature is one number.

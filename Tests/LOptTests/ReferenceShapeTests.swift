@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// Shapes: the step of an element depends on its place along the axes, not on how the tensor is stored.
 @Suite struct ReferenceShapeTests {

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// The scalar reference against trajectories of the authors' own JAX code.
 @Suite struct ReferenceTests {

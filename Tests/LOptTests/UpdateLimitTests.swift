@@ -1,6 +1,7 @@
 import Testing
 
 @testable import LOptCore
+import LOptReference
 
 /// The guard `maxUpdateRatio`: RMS(update) <= ratio max(RMS(p), 1e-3), and without it nothing is different.
 @Suite("Updates limited relative to their tensor")

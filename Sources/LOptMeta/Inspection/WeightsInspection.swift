@@ -1,5 +1,6 @@
 import Foundation
 import LOptCore
+import LOptReference
 
 /// What is in weights, as numbers to be read or compared.
 public struct WeightsInspection: Codable, Sendable {

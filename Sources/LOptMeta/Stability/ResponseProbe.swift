@@ -1,4 +1,5 @@
 import LOptCore
+import LOptReference
 
 /// Measures the linear response of a learned optimizer at rest, in f64 and with the scalar reference.
 ///

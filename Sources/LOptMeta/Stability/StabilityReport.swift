@@ -1,5 +1,6 @@
 import Foundation
 import LOptCore
+import LOptReference
 
 /// The linear response of weights, whole and with parts turned off, over the noise of the gradient, after some steps.
 public struct StabilityReport: Codable, Sendable {

@@ -1,4 +1,5 @@
 import CLOptShims
+import LOptCore
 
 /// f64 for the oracle, f32 to see what rounding alone does.
 public protocol ReferenceScalar: BinaryFloatingPoint, Sendable {

@@ -29,7 +29,7 @@ public struct Architecture: Equatable, Sendable {
     public static let maximumHiddenLayers = 4
     public static let maximumMomenta = 8
     /// Where tau of the extension `tensorSchedule` ends.
-    static let lastScheduledStep = 30_000.0
+    public static let lastScheduledStep = 30_000.0
     /// Timescales of the step features tanh(t / s - 1).
     public static let timescales: [11 of Double] = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100_000]
 

@@ -173,7 +173,7 @@ public struct Optimizer: ~Copyable {
     }
 
     /// Of a caller's scale, and of the product of two.
-    static let largestScale = 1e30
+    public static let largestScale = 1e30
 
     static func checkScale(_ value: Double, _ name: StaticString) throws(LOptError) {
         guard value >= 0 && value <= largestScale else {

@@ -1,3 +1,5 @@
+import LOptCore
+
 // The update rule once more, plain and slow: STAR (Harrison, Metz, Sohl-Dickstein, NeurIPS 2022, arXiv:2209.11208) and
 // small_fc_lopt (Metz et al., 2022, arXiv:2203.11860) as the authors' JAX code computes them, and this project's
 // extensions. It is what the fused kernels are tested against, and it is tested against the authors' code. Read it from

@@ -1,3 +1,5 @@
+import LOptCore
+
 // The per-tensor arithmetic of the extensions tensor_scale, tensor_schedule, tensor_count and tensor_ranges, plain and slow; its
 // twin in the core is TensorStatistics.swift.
 

@@ -31,9 +31,9 @@ struct InspectionTests {
         var theta = [Float](repeating: 0, count: architecture.metaParameters)
         theta[architecture.biasOffset(2) + 2] = -0.7
         let named = try NamedWeights(name: "bias", architecture: architecture, theta: theta)
-        let run = try TrainingRun(Bowl(curvatures: [1]), .lopt(named), seed: 1)
-        _ = try run.step()
-        let step = 1 - Double(run.values[0])
+        let run = try TrainingRun(RunSettings(task: Bowl(curvatures: [1]), horizon: 1, seed: 1), .lopt(named))
+        run.advance(1)
+        let step = 1 - Double(run.parameters.values[0])
         for size in WeightsInspection(named).stepSizes {
             let nominal = try #require(size.nominal)
             #expect(abs(nominal / step - 1) < 1e-4, "\(nominal) at \(size.t), the step was \(step)")

@@ -118,7 +118,7 @@ import Testing
         #expect(extended.architecture.tensorCount && extended.architecture.tensorScale && extended.architecture.tensorSchedule)
         let searched = { (a: Architecture) in a.metaParameters - a.tensorRangeValues }
         #expect(extended.count == plain.count + searched(extended.architecture) - searched(plain.architecture))
-        let settings = UnrollSettings(task: NoisyQuadratic(size: 10, condition: 30, noise: 0.1, scale: 1, seed: 1), horizon: 40, seed: 2)
+        let settings = RunSettings(task: NoisyQuadratic(size: 10, condition: 30, noise: 0.1, scale: 1, seed: 1), horizon: 40, seed: 2)
         let values = try [plain, extended].map { parameters in
             var unroll = try Unroll(
                 settings, Objective(), weights: try parameters.weights([Double](repeating: 0, count: parameters.count)))

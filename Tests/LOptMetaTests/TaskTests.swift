@@ -8,26 +8,14 @@ import Testing
     static let distribution = TaskDistribution(data: data)
     static let suite = EvaluationSuite(data: data)
 
-    /// Adam, plain.
+    /// With Adam.
     static func train(_ task: any TrainingTask, rate: Double, steps: Int) -> (first: Double, last: Double, heldOut: Float?) {
-        let n = task.parameterCount
-        var p = [Float](repeating: 0, count: n), g = p, m = p, v = p
-        p.withUnsafeMutableBufferPointer { task.initialize($0.baseAddress!, seed: 1) }
-        let worker = task.makeWorker()
+        let parameters = TaskParameters(RunSettings(task: task, horizon: steps, seed: 1))
+        let run = TrainingRun(parameters, Adam(rate: rate, parameters))
         var losses: [Double] = []
-        for step in 0..<steps {
-            losses.append(Double(g.withUnsafeMutableBufferPointer { worker.loss(p, gradient: $0.baseAddress!, seed: 2, step: step) }))
-            for i in 0..<n {
-                m[i] += 0.1 * (g[i] - m[i])
-                v[i] += 0.001 * (g[i] * g[i] - v[i])
-                let corrected = v[i] / Float(1 - pow(0.999, Double(step + 1)))
-                p[i] -= Float(rate) * m[i] / Float(1 - pow(0.9, Double(step + 1))) / (corrected.squareRoot() + 1e-8)
-            }
-        }
+        run.advance(steps) { losses.append(Double($1)) }
         let tenth = max(steps / 10, 1)
-        return (
-            losses.prefix(3).reduce(0, +) / 3, losses.suffix(tenth).reduce(0, +) / Double(tenth), worker.heldOutLoss(p)
-        )
+        return (losses.prefix(3).reduce(0, +) / 3, losses.suffix(tenth).reduce(0, +) / Double(tenth), run.heldOutLoss)
     }
 
     @Test func `the images are what their sources say`() {

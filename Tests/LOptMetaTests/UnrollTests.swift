@@ -14,8 +14,8 @@ import Testing
         return try parameters.weights(z)
     }
 
-    static func settings(scaled: Bool = false, schedule: Schedule = .constant) -> UnrollSettings {
-        var settings = UnrollSettings(task: NoisyBowl(), horizon: 97, seed: 5)
+    static func settings(scaled: Bool = false, schedule: Schedule = .constant) -> RunSettings {
+        var settings = RunSettings(task: NoisyBowl(), horizon: 97, seed: 5)
         if scaled { settings.tensorScales = [2, 0.5] }
         settings.schedule = schedule
         return settings
@@ -58,13 +58,43 @@ import Testing
 
     @Test func `a diverged run counts as the cap, never as NaN`() throws {
         // A bowl so steep that the first gradients exceed what the runtime takes.
-        var settings = UnrollSettings(task: NoisyBowl(size: 4, condition: 1e20), horizon: 50, seed: 1)
+        var settings = RunSettings(task: NoisyBowl(size: 4, condition: 1e20), horizon: 50, seed: 1)
         settings.endsWithHeldOutLoss = true
         var unroll = try Unroll(settings, Objective(), weights: Self.weights())
         _ = unroll.run(50)
         let hasDiverged = unroll.hasDiverged, value = unroll.value()
         #expect(hasDiverged)
         #expect(abs(value - Objective().cap) < 1e-12)
+    }
+
+    /// Each optimizer, on a task that breaks at step 30 and on one whose losses grow without bound.
+    @Test(arguments: [.adam(learningRate: 0.1), .sgdm(learningRate: 0.1), .lopt(try! NamedWeights("star"))] as [OptimizerSpec.Method])
+    func `a run ends where its loss is not finite, or above its limit, whatever the optimizer`(_ method: OptimizerSpec.Method) throws {
+        let broken = try TrainingRun(RunSettings(task: Bowl(breaksAt: 30), horizon: 100, seed: 1), method)
+        var losses: [Float] = []
+        let pieces = [20, 5, 50, 50].map { broken.advance($0) { losses.append($1) } }
+        #expect(pieces == [20, 5, 6, 0] && broken.hasDiverged && broken.isFinished && broken.step == 31)
+        #expect(losses.count == 30 && losses.allSatisfy(\.isFinite) && Double(losses[0]) == broken.firstLoss)
+        for (factor, end) in [(1e6, 13), (1e3, 7), (.infinity, 20)] {
+            var settings = RunSettings(task: Growing(), horizon: 20, seed: 1)
+            settings.divergenceFactor = factor
+            let growing = try TrainingRun(settings, method)
+            growing.advance(1000)
+            #expect(growing.step == end && growing.hasDiverged == (factor < .infinity), "\(factor): step \(growing.step)")
+        }
+    }
+
+    /// Losses -1, 3.5, 12.25, ...: 3.5 to the power of the step, of whatever parameters.
+    private struct Growing: TrainingTask {
+        let name = "growing", tensors = [TensorSpec("x", [1])]
+        func initialize(_ parameters: UnsafeMutablePointer<Float>, seed: UInt64) { parameters[0] = 1 }
+        func makeWorker() -> any TaskWorker { Worker() }
+        final class Worker: TaskWorker {
+            func loss(_ parameters: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Float>, seed: UInt64, step: Int) -> Float {
+                gradient[0] = 1
+                return step == 0 ? -1 : Float(pow(3.5, Double(step)))
+            }
+        }
     }
 
     @Test func `the structured start has one step size, which falls only late`() throws {

@@ -8,9 +8,9 @@ import Testing
 struct UpdateRuleTests {
     /// The parameters after a number of steps on a noiseless bowl of one dimension.
     private func end(_ method: OptimizerSpec.Method, curvature: Float, steps: Int) throws -> Double {
-        let run = try TrainingRun(Bowl(curvatures: [curvature]), method, seed: 1)
-        for _ in 0..<steps { _ = try run.step() }
-        return Double(run.values[0])
+        let run = try TrainingRun(RunSettings(task: Bowl(curvatures: [curvature]), horizon: steps, seed: 1), method)
+        run.advance(steps)
+        return Double(run.parameters.values[0])
     }
 
     @Test func `Adam takes the steps of its paper`() throws {
@@ -42,18 +42,23 @@ struct UpdateRuleTests {
         let reference = ReferenceOptimizer(architecture: architecture, theta: theta)
         var (x, state) = ([1.0, 1.0], reference.makeState(shape: [2]))
         for _ in 0..<50 { reference.step(parameters: &x, gradient: [x[0], 0.1 * x[1]], state: &state) }
-        let run = try TrainingRun(Bowl(), .lopt(weights), seed: 1)
-        for _ in 0..<50 { _ = try run.step() }
+        let run = try TrainingRun(RunSettings(task: Bowl(), horizon: 50, seed: 1), .lopt(weights))
+        run.advance(50)
         for i in 0..<2 {
-            #expect(abs(Double(run.values[i]) - x[i]) < 1e-4, "element \(i): \(run.values[i]), not \(x[i])")
+            #expect(abs(Double(run.parameters.values[i]) - x[i]) < 1e-4, "element \(i): \(run.parameters.values[i]), not \(x[i])")
         }
     }
 
     @Test func `a learning-rate scale of 0 stops every optimizer`() throws {
-        for method in [.adam(learningRate: 1), .sgdm(learningRate: 1), .lopt(try NamedWeights("star"))] as [OptimizerSpec.Method] {
-            let run = try TrainingRun(Bowl(), method, seed: 1)
-            for _ in 0..<3 { _ = try run.step(learningRateScale: 0) }
-            #expect(Array(run.values) == [1, 1])
+        let parameters = TaskParameters(RunSettings(task: Bowl(), horizon: 3, seed: 1))
+        let rules: [any UpdateRule] = [
+            Adam(rate: 1, parameters), MomentumSGD(rate: 1, parameters),
+            try LearnedOptimizer(try NamedWeights("star").weights, parameters),
+        ]
+        parameters.gradient.update(repeating: 0.5, count: 2)
+        for rule in rules {
+            for _ in 0..<3 { try rule.step(learningRateScale: 0) }
+            #expect(Array(parameters.values) == [1, 1])
         }
     }
 

@@ -94,8 +94,10 @@ public struct Evaluation: Sendable {
         var losses: [StartKey: Double] = [:]
         for task in tasks {
             for seed in 1...seeds {
-                let loss = try TrainingRun(task, .sgdm(learningRate: 0), seed: UInt64(seed)).step()
-                losses[StartKey(task: task.name, seed: seed)] = loss.isFinite ? Double(loss) : 0
+                let settings = RunSettings(task: task, horizon: 1, seed: UInt64(seed))
+                let run = try TrainingRun(settings, .sgdm(learningRate: 0))
+                run.advance(1)
+                losses[StartKey(task: task.name, seed: seed)] = run.firstLoss.isFinite ? run.firstLoss : 0
             }
         }
         return losses

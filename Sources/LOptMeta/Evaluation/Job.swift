@@ -18,35 +18,32 @@ struct Job: Sendable {
 
     /// Throws what `Optimizer` throws.
     func run() throws -> RunResult {
-        let run = try TrainingRun(task, spec.method, seed: UInt64(seed))
-        let points = LossCurve.points(horizons: horizons)
+        var settings = RunSettings(task: task, horizon: steps, seed: UInt64(seed))
+        settings.schedule = spec.schedule
+        // A baseline that comes back from far away counts by where it ends (`LossTable`).
+        settings.divergenceFactor = .infinity
+        let run = try TrainingRun(settings, spec.method)
         var losses: [Float] = []
         losses.reserveCapacity(steps)
         var curve = LossCurve()
         var outcomes: [RunResult.Outcome] = []
-        var divergedAt: Int?
-        for t in 0..<steps {
-            let loss = try run.step(learningRateScale: spec.schedule.scale(at: t, of: steps))
-            guard loss.isFinite else {
-                divergedAt = t
-                break
-            }
-            losses.append(loss)
-            guard t + 1 == points[curve.steps.count] else { continue }
-            curve.steps.append(t + 1)
-            curve.losses.append(LossCurve.value(of: losses, at: t + 1))
-            if horizons.contains(t + 1) { outcomes.append(outcome(of: run, curve)) }
+        for point in LossCurve.points(horizons: horizons) {
+            run.advance(point - run.step) { losses.append($1) }
+            guard !run.hasDiverged else { break }
+            curve.steps.append(point)
+            curve.losses.append(LossCurve.value(of: losses, at: point))
+            if horizons.contains(point) { outcomes.append(outcome(of: run, curve)) }
         }
         return RunResult(
             task: task.name, optimizer: spec.id, seed: seed, horizons: horizons,
-            initialLoss: losses.first.map { Double($0) } ?? 0, divergedAt: divergedAt, outcomes: outcomes, curve: curve,
-            isCosine: spec.schedule == .cosine)
+            initialLoss: run.firstLoss.isFinite ? run.firstLoss : 0, divergedAt: run.hasDiverged ? run.step - 1 : nil,
+            outcomes: outcomes, curve: curve, isCosine: spec.schedule == .cosine)
     }
 
     private func outcome(of run: TrainingRun, _ curve: LossCurve) -> RunResult.Outcome {
         let heldOut = run.heldOutLoss.map { Double($0) }
         return RunResult.Outcome(
-            horizon: run.steps, trainingLoss: curve.losses[curve.losses.count - 1],
+            horizon: run.step, trainingLoss: curve.losses[curve.losses.count - 1],
             heldOutLoss: heldOut.flatMap { $0.isFinite ? $0 : nil })
     }
 }

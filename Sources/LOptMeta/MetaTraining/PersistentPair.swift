@@ -8,7 +8,7 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
     private let plan: PersistentPairPlan
     /// How often it has begun anew.
     private var life: UInt64 = 0
-    private var settings: UnrollSettings?
+    private var settings: RunSettings?
     private var positive = Branch(), negative = Branch()
     /// The sum of the directions of this life.
     private var accumulated: [Double] = []

@@ -69,7 +69,7 @@ public struct StatisticRanges: Sendable {
         }
     }
 
-    private static func samples(_ settings: UnrollSettings, _ weights: NamedWeights) throws -> Samples {
+    private static func samples(_ settings: RunSettings, _ weights: NamedWeights) throws -> Samples {
         var unroll = try Unroll(settings, Objective(), weights: weights.weights)
         var samples: Samples = []
         var next = 1, afterNext = 2
@@ -81,15 +81,5 @@ public struct StatisticRanges: Sendable {
             }
         }
         return samples
-    }
-}
-
-extension Unroll {
-    /// The statistics of a tensor in the last step, and behind them its log-step; nil if the tensor was idle.
-    func lastStatistics(_ tensor: Int) throws(LOptError) -> [Float]? {
-        guard let values = try optimizer.lastStatistics(tensor), let logStep = try optimizer.lastLogStep(tensor),
-            try optimizer.statistics(tensor).gradientRMS > 0
-        else { return nil }
-        return (0..<optimizer.architecture.statistics).map { Float(values[$0]) } + [Float(logStep)]
     }
 }

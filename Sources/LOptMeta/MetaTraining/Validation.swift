@@ -1,11 +1,11 @@
 /// Unrolls that meta-training is judged by while it runs: always the same ones, constant scale, no reparameterisation.
 public struct Validation: Sendable {
-    public let unrolls: [UnrollSettings]
+    public let unrolls: [RunSettings]
 
     /// Each task at each horizon.
     public init(tasks: [any TrainingTask], horizons: [Int]) {
         unrolls = tasks.enumerated().flatMap { i, task in
-            horizons.map { UnrollSettings(task: task, horizon: $0, seed: Random.mix(UInt64(i) + 0x7a11)) }
+            horizons.map { RunSettings(task: task, horizon: $0, seed: Random.mix(UInt64(i) + 0x7a11)) }
         }
     }
 
@@ -25,7 +25,7 @@ public struct Validation: Sendable {
     }
 
     private static func value(
-        _ settings: UnrollSettings, _ parameters: MetaParameters, _ z: [Double], _ objective: Objective
+        _ settings: RunSettings, _ parameters: MetaParameters, _ z: [Double], _ objective: Objective
     ) -> Double {
         guard let weights = try? parameters.weights(z),
             var unroll = try? Unroll(settings, objective, weights: weights)

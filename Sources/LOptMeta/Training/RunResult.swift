@@ -17,7 +17,7 @@ public struct RunResult: Codable, Equatable, Sendable {
     public let horizons: [Int]
     /// Of the first minibatch, before any step: the same for every optimizer. 0 if it is not finite.
     public let initialLoss: Double
-    /// The step at which the loss was not finite any more, where the run ended.
+    /// The step, from 0, at which it diverged (`TrainingRun`), where the run ended.
     public let divergedAt: Int?
     public let outcomes: [Outcome]
     public let curve: LossCurve

@@ -1,58 +1,79 @@
-/// A task in training: its parameters, an update rule, and the stream of minibatches of one seed.
+/// A task in training: the one loop of meta-training and evaluation.
 ///
-/// The same task, optimizer and seed take the same steps, bit for bit. One thread at a time.
+/// It goes on from where it stands by any number of steps. The same settings and optimizer give the same losses, bit for bit, in
+/// however many pieces. One thread at a time.
+///
+/// A run has diverged when the loss of a minibatch is not finite or is above `divergenceFactor` times that of the first one (10^-6 at
+/// least), or when the optimizer refuses a gradient that is not finite. It goes no further then.
 public final class TrainingRun {
-    public let task: any TrainingTask
-    public let seed: UInt64
-    /// Steps taken.
-    public private(set) var steps = 0
-    private let parameters: UnsafeMutablePointer<Float>
-    private let gradient: UnsafeMutablePointer<Float>
+    public let parameters: TaskParameters
+    public var settings: RunSettings { parameters.settings }
+    /// Minibatches seen: steps taken, and the one at which the run diverged.
+    public private(set) var step = 0
+    public private(set) var hasDiverged = false
+    /// Of the first minibatch, before any step; NaN until it is seen.
+    public private(set) var firstLoss = Double.nan
     private let worker: any TaskWorker
     private let rule: any UpdateRule
 
-    /// At the task's start of this seed. Throws what `Optimizer` throws.
-    public init(_ task: any TrainingTask, _ method: OptimizerSpec.Method, seed: UInt64) throws {
-        let count = task.parameterCount
-        let parameters = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
-        let gradient = UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1))
-        do {
-            rule = switch method {
-            case .adam(let rate): Adam(rate: rate, parameters, gradient, count: count)
-            case .sgdm(let rate): MomentumSGD(rate: rate, parameters, gradient, count: count)
-            case .lopt(let weights):
-                try LearnedOptimizer(weights.weights, tensors: task.tensors, parameters, gradient)
-            }
-        } catch {
-            parameters.deallocate()
-            gradient.deallocate()
-            throw error
+    /// - Parameter rule: changes just these parameters.
+    public init(_ parameters: TaskParameters, _ rule: any UpdateRule) {
+        (self.parameters, self.rule) = (parameters, rule)
+        worker = parameters.settings.task.makeWorker()
+    }
+
+    public var isFinished: Bool { step >= settings.horizon || hasDiverged }
+
+    /// Sees up to `steps` more minibatches, and fewer at the horizon and where the run diverges.
+    ///
+    /// - Parameter report: told the loss of each before its step, and the number of that step from 0; not of a loss that is a divergence.
+    /// - Returns: how many it has seen.
+    @discardableResult
+    public func advance(_ steps: Int, _ report: (_ step: Int, _ loss: Float) -> Void = { _, _ in }) -> Int {
+        let begin = step, end = step + min(steps, settings.horizon - step)
+        while step < end && !hasDiverged {
+            takeStep(report)
+            step += 1
         }
-        gradient.initialize(repeating: 0, count: count)
-        task.initialize(parameters, seed: seed)
-        (self.task, self.seed, self.parameters, self.gradient) = (task, seed, parameters, gradient)
-        worker = task.makeWorker()
+        return step - begin
     }
 
-    deinit {
-        parameters.deallocate()
-        gradient.deallocate()
-    }
-
-    /// Takes the step and returns the loss of its minibatch before it. If that is not finite, no step is taken.
-    public func step(learningRateScale: Double = 1) throws -> Float {
-        let loss = worker.loss(parameters, gradient: gradient, seed: seed, step: steps)
-        guard loss.isFinite else { return loss }
-        try rule.step(learningRateScale: learningRateScale)
-        steps += 1
-        return loss
+    private func takeStep(_ report: (Int, Float) -> Void) {
+        let loss = worker.loss(parameters.taskParameters, gradient: parameters.taskGradient, seed: settings.seed, step: step)
+        if step == 0 { firstLoss = Double(loss) }
+        guard loss.isFinite, Double(loss) <= settings.divergenceFactor * max(abs(firstLoss), 1e-6) else {
+            hasDiverged = true
+            return
+        }
+        report(step, loss)
+        parameters.passGradient()
+        do throws(GradientRefused) {
+            try rule.step(learningRateScale: settings.schedule.scale(at: step, of: settings.horizon))
+        } catch {
+            hasDiverged = true
+        }
+        parameters.takeParameters()
     }
 
     /// nil where the task has none.
-    public var heldOutLoss: Float? { worker.heldOutLoss(parameters) }
+    public var heldOutLoss: Float? { worker.heldOutLoss(parameters.taskParameters) }
 
-    /// `task.parameterCount` values. They live as long as the run.
-    public var values: UnsafeBufferPointer<Float> {
-        UnsafeBufferPointer(start: parameters, count: task.parameterCount)
+    /// Stands where another run of these settings stood, whose optimizer's state and parameters have been read back.
+    func resume(step: Int, hasDiverged: Bool, firstLoss: Double) {
+        (self.step, self.hasDiverged, self.firstLoss) = (step, hasDiverged, firstLoss)
+        parameters.takeParameters()
+    }
+}
+
+extension TrainingRun {
+    /// At the task's start. Throws what `Optimizer` throws.
+    public convenience init(_ settings: RunSettings, _ method: OptimizerSpec.Method) throws {
+        let parameters = TaskParameters(settings)
+        let rule: any UpdateRule = switch method {
+        case .adam(let rate): Adam(rate: rate, parameters)
+        case .sgdm(let rate): MomentumSGD(rate: rate, parameters)
+        case .lopt(let weights): try LearnedOptimizer(weights.weights, parameters)
+        }
+        self.init(parameters, rule)
     }
 }

@@ -1,32 +1,35 @@
+import Foundation
 import LOptCore
 
-/// What changes the parameters of a run, given their gradient. Both lie in memory that outlives the rule.
+/// What changes the parameters of a run, given their gradient.
 public protocol UpdateRule: AnyObject {
-    /// One step with the gradient that is in memory now.
-    func step(learningRateScale: Double) throws
+    /// One step with the gradient that is in memory now. Throws for a gradient that it does not take; the parameters are as before then.
+    func step(learningRateScale: Double) throws(GradientRefused)
 }
 
-/// Adam as `OptimizerSpec.Method.adam` has it, state in f32.
-final class Adam: UpdateRule {
+/// The gradient is not finite.
+public struct GradientRefused: Error {}
+
+/// Adam as `OptimizerSpec.Method.adam` has it, state in f32. A gradient that is not finite makes the next loss so.
+public final class Adam: UpdateRule {
     private let rate: Double
-    private let parameters: UnsafeMutablePointer<Float>
-    private let gradient: UnsafePointer<Float>
+    private let memory: TaskParameters
     private var m: [Float]
     private var v: [Float]
     private var (power1, power2) = (1.0, 1.0)
 
-    init(rate: Double, _ parameters: UnsafeMutablePointer<Float>, _ gradient: UnsafePointer<Float>, count: Int) {
-        (self.rate, self.parameters, self.gradient) = (rate, parameters, gradient)
-        m = Array(repeating: 0, count: count)
+    public init(rate: Double, _ memory: TaskParameters) {
+        (self.rate, self.memory) = (rate, memory)
+        m = Array(repeating: 0, count: memory.count)
         v = m
     }
 
-    func step(learningRateScale: Double) {
+    public func step(learningRateScale: Double) {
         power1 *= 0.9
         power2 *= 0.999
         let size = Float(rate * learningRateScale / (1 - power1))
         let correction = Float(1 / (1 - power2))
-        let (p, g, count) = (parameters, gradient, m.count)
+        let (p, g, count) = (memory.parameters, memory.gradient, memory.count)
         m.withUnsafeMutableBufferPointer { m in
             v.withUnsafeMutableBufferPointer { v in
                 for i in 0..<count {
@@ -39,21 +42,20 @@ final class Adam: UpdateRule {
     }
 }
 
-/// Gradient descent with heavy-ball momentum 0.9, state in f32.
-final class MomentumSGD: UpdateRule {
+/// Gradient descent with heavy-ball momentum 0.9, state in f32. A gradient that is not finite makes the next loss so.
+public final class MomentumSGD: UpdateRule {
     private let rate: Double
-    private let parameters: UnsafeMutablePointer<Float>
-    private let gradient: UnsafePointer<Float>
+    private let memory: TaskParameters
     private var m: [Float]
 
-    init(rate: Double, _ parameters: UnsafeMutablePointer<Float>, _ gradient: UnsafePointer<Float>, count: Int) {
-        (self.rate, self.parameters, self.gradient) = (rate, parameters, gradient)
-        m = Array(repeating: 0, count: count)
+    public init(rate: Double, _ memory: TaskParameters) {
+        (self.rate, self.memory) = (rate, memory)
+        m = Array(repeating: 0, count: memory.count)
     }
 
-    func step(learningRateScale: Double) {
+    public func step(learningRateScale: Double) {
         let size = Float(rate * learningRateScale)
-        let (p, g, count) = (parameters, gradient, m.count)
+        let (p, g, count) = (memory.parameters, memory.gradient, memory.count)
         m.withUnsafeMutableBufferPointer { m in
             for i in 0..<count {
                 m[i] = 0.9 * m[i] + g[i]
@@ -63,32 +65,59 @@ final class MomentumSGD: UpdateRule {
     }
 }
 
-/// The learned optimizer as it ships, on the calling thread alone. A step whose gradient is not finite is skipped.
-final class LearnedOptimizer: UpdateRule {
-    private var optimizer: Optimizer
+/// The learned optimizer as it ships, on the calling thread alone, and refusing what it would skip by default: a gradient that is not
+/// finite.
+public final class LearnedOptimizer: UpdateRule {
+    private let memory: TaskParameters
+    private(set) var optimizer: Optimizer
 
-    init(
-        _ weights: borrowing Weights, tensors: [TensorSpec], _ parameters: UnsafeMutablePointer<Float>,
-        _ gradient: UnsafePointer<Float>
-    ) throws {
+    public init(_ weights: borrowing Weights, _ memory: TaskParameters) throws(LOptError) {
+        self.memory = memory
         var options = OptimizerOptions()
         options.threads = 1
-        optimizer = try Optimizer(weights, options)
+        options.nonfinite = .error
+        var optimizer = try Optimizer(weights, options)
         var offset = 0
-        for tensor in tensors {
-            let shape = tensor.shape.map { Int64($0) }
-            try Array(tensor.name.utf8).withUnsafeBytes { name in
-                try shape.withUnsafeBufferPointer { shape in
+        for tensor in memory.settings.task.tensors {
+            let name = Array(tensor.name.utf8), shape = tensor.shape.map { Int64($0) }
+            try name.withUnsafeBufferPointer { name throws(LOptError) in
+                try shape.withUnsafeBufferPointer { shape throws(LOptError) in
                     _ = try optimizer.addTensor(
-                        name: name, parameter: parameters + offset, gradient: gradient + offset, shape: shape)
+                        name: UnsafeRawBufferPointer(name), parameter: memory.parameters + offset,
+                        gradient: memory.gradient + offset, shape: shape)
                 }
             }
             offset += tensor.count
         }
+        self.optimizer = optimizer
     }
 
-    func step(learningRateScale: Double) throws {
-        if optimizer.learningRateScale != learningRateScale { try optimizer.setLearningRateScale(learningRateScale) }
-        _ = try optimizer.step()
+    public func step(learningRateScale: Double) throws(GradientRefused) {
+        do throws(LOptError) {
+            if optimizer.learningRateScale != learningRateScale { try optimizer.setLearningRateScale(learningRateScale) }
+            _ = try optimizer.step()
+        } catch {
+            // Nothing else can be wrong with tensors that were taken, and a scale of a schedule.
+            throw GradientRefused()
+        }
+    }
+
+    /// Goes on with other weights of the same architecture.
+    public func setWeights(_ weights: borrowing Weights) throws(LOptError) { try optimizer.setWeights(weights) }
+
+    /// A checkpoint of the runtime, with the parameters.
+    func checkpoint() throws(LOptError) -> Data {
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: try optimizer.checkpointSize(.parameters), alignment: 16)
+        defer { bytes.deallocate() }
+        try optimizer.write(bytes, .parameters)
+        return Data(bytes)
+    }
+
+    /// Throws `.checkpoint` and `.mismatch` for one of other weights or tensors.
+    func restore(_ checkpoint: Data) throws(LOptError) {
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: checkpoint.count, alignment: 16)
+        defer { bytes.deallocate() }
+        checkpoint.copyBytes(to: bytes)
+        try optimizer.read(UnsafeRawBufferPointer(bytes), .parameters)
     }
 }

@@ -1,21 +1,3 @@
-/// Everything that an unroll depends on beside the meta-parameters.
-public struct UnrollSettings: Sendable {
-    public let task: any TrainingTask
-    /// Steps.
-    public let horizon: Int
-    public var schedule = Schedule.constant
-    /// Reparameterisation: the optimizer sees parameter / scale and gradient * scale, one factor for each tensor; empty: 1.
-    public var tensorScales: [Float] = []
-    /// Of the start and of the minibatches.
-    public var seed: UInt64
-    /// Whether the last segment's value is that of the held-out loss, where the task has one.
-    public var endsWithHeldOutLoss = false
-
-    public init(task: any TrainingTask, horizon: Int, seed: UInt64) {
-        (self.task, self.horizon, self.seed) = (task, horizon, seed)
-    }
-}
-
 /// How unrolls are drawn.
 public struct UnrollDistribution: Codable, Equatable, Sendable {
     /// Horizons are drawn log-uniformly from this range of steps.
@@ -33,14 +15,14 @@ public struct UnrollDistribution: Codable, Equatable, Sendable {
     public init() {}
 
     /// The same for the same seed.
-    public func draw(_ tasks: some TaskSource, seed: UInt64) -> UnrollSettings {
+    public func draw(_ tasks: some TaskSource, seed: UInt64) -> RunSettings {
         var random = Random(seed, 0xd4a3)
         while true {
             let task = tasks.task(random.next())
             let horizon = Int(random.logUniform(Double(shortestHorizon)...Double(max(longestHorizon, shortestHorizon))))
             let cost = Double(horizon) * task.stepCost
             if freeCost > 0 && random.uniform() > (freeCost / cost).squareRoot() { continue }
-            var settings = UnrollSettings(task: task, horizon: horizon, seed: random.next())
+            var settings = RunSettings(task: task, horizon: horizon, seed: random.next())
             if random.bool(scheduled) { settings.schedule = random.bool() ? .cosine : .linear }
             if random.bool(reparameterized) {
                 let all = random.logUniform(0.5...4), isPerTensor = random.bool()

@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import LOptMeta
 
-struct Evaluate: ParsableCommand {
+struct Evaluate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compares learned optimizers with tuned Adam and momentum SGD.",
         discussion: """
@@ -16,7 +16,7 @@ struct Evaluate: ParsableCommand {
               lopt evaluate --weights runs/a --weights runs/b            # folders of lopt meta-train
             """)
 
-    @Option(help: "A weights file, a folder of lopt meta-train or the name of built-in weights; may be given several times.")
+    @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
     var weights: [String] = ["star"]
 
     @Option(help: "Only tasks whose names contain this, or one of several separated by commas.")
@@ -50,7 +50,7 @@ struct Evaluate: ParsableCommand {
         _ = try horizonList()
     }
 
-    func run() throws {
+    func run() async throws {
         let tasks = try TaskList.select(self.tasks.map(splitList) ?? [], from: TaskList.all())
         guard !list else {
             for task in tasks { print("\(task.name)  \(task.tensors.count) tensors, \(task.parameterCount) parameters") }
@@ -61,15 +61,19 @@ struct Evaluate: ParsableCommand {
             unseen: TaskList.unseen(), withSGDM: sgdm)
         let directory = URL(fileURLWithPath: out, isDirectory: true)
         let log = try RunLog(directory: directory)
-        let interrupt = Interrupt {
+        let interrupt = Interrupt { [url = log.url] in
             standardError(
-                "evaluate: stopped; \(log.count) finished runs are kept in \(log.url.path), and the same command goes on from them")
+                "evaluate: stopped; \(RunLog.count(in: url)) finished runs are kept in \(url.path), and the same command goes on from them")
             _exit(130)
         }
         standardError("evaluate: what is finished is kept in \(log.url.path), whenever you stop it")
-        let results = try withExtendedLifetime(interrupt) {
-            try evaluation.run(log: log, threads: threads, report: showProgress)
+        var clock = ProgressClock()
+        let results = try await evaluation.run(log: log, threads: threads) { progress in
+            guard let left = clock.tick(progress.share)?.left else { return }
+            standardError(
+                "evaluate: \(progress.runs) of \(progress.allRuns) runs, \(Int(100 * progress.share)) %, about \(left) left")
         }
+        withExtendedLifetime(interrupt) {}
         let report = EvaluationReport(evaluation, results)
         try report.write(to: directory)
         try report.writeCharts(evaluation, results, to: directory)
@@ -89,13 +93,4 @@ struct Evaluate: ParsableCommand {
 
 func splitList(_ text: String) -> [String] {
     text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-}
-
-private func showProgress(_ progress: EvaluationProgress) {
-    var line = "evaluate: \(progress.runs) of \(progress.allRuns) runs, \(Int(100 * progress.share)) %"
-    if let remaining = progress.remaining {
-        let end = Date(timeIntervalSinceNow: remaining).formatted(date: .omitted, time: .standard)
-        line += ", expected end \(end), in \(progress.remainingText ?? "")"
-    }
-    standardError(line)
 }

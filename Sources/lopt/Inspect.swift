@@ -6,7 +6,7 @@ struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Prints what is in a weights file: rule, provenance, decays, step sizes.")
 
-    @Argument(help: "A weights file, a folder of lopt meta-train or the name of built-in weights.")
+    @Argument(help: ArgumentHelp("\(weightsKinds)."))
     var weights: String
 
     @Flag(help: "As JSON.")
@@ -15,10 +15,6 @@ struct Inspect: ParsableCommand {
     func run() throws {
         let inspection = WeightsInspection(try NamedWeights(weights))
         guard json else { return print(inspection.text, terminator: "") }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.nonConformingFloatEncodingStrategy = .convertToString(
-            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        print(String(decoding: try encoder.encode(inspection), as: UTF8.self))
+        print(String(decoding: try JSONEncoder.readable.encode(inspection), as: UTF8.self))
     }
 }

@@ -1,10 +1,10 @@
 import Dispatch
 import Foundation
+import Synchronization
 
 /// Tells of the first SIGINT or SIGTERM by a call and a flag; the second one ends the process as usual.
 final class Interrupt: @unchecked Sendable {
-    private let lock = NSLock()
-    private var pending = false
+    private let pending = Atomic(false)
     private var sources: [any DispatchSourceSignal] = []
 
     /// - Parameter whenFirst: called on a thread of its own.
@@ -14,22 +14,14 @@ final class Interrupt: @unchecked Sendable {
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { [weak self] in
                 signal(number, SIG_DFL)
-                if self?.setPending() == true { whenFirst() }
+                if self?.pending.exchange(true, ordering: .relaxed) == false { whenFirst() }
             }
             source.resume()
             sources.append(source)
         }
     }
 
-    /// True for the first one.
-    private func setPending() -> Bool {
-        lock.withLock {
-            defer { pending = true }
-            return !pending
-        }
-    }
-
-    var isPending: Bool { lock.withLock { pending } }
+    var isPending: Bool { pending.load(ordering: .relaxed) }
 }
 
 func standardError(_ line: String) { try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8)) }

@@ -2,6 +2,9 @@ import ArgumentParser
 import CLOpt
 @preconcurrency import Foundation
 
+/// What `NamedWeights` takes.
+let weightsKinds = "A weights file, a folder of lopt meta-train or the name of built-in weights"
+
 @main
 struct LOpt: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

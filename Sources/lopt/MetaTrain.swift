@@ -30,8 +30,7 @@ struct MetaTrain: AsyncParsableCommand {
     @Flag(help: "Goes on from the checkpoint in the folder.")
     var resume = false
     @Option(help: ArgumentHelp(
-        "Starts from these weights, a file or the name of built-in ones, and their rule, instead of from the rule's own start.",
-        valueName: "weights"))
+        "Starts from weights and their rule, instead of from the rule's own start. \(weightsKinds).", valueName: "weights"))
     var start: String?
     @Flag(help: "With --start: adds the extensions of the configuration's rule that the weights lack, at 0, where they change nothing.")
     var extend = false
@@ -66,9 +65,7 @@ struct MetaTrain: AsyncParsableCommand {
 
     func run() async throws {
         if printConfiguration {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            print(String(decoding: try encoder.encode(chosenConfiguration()), as: UTF8.self))
+            print(String(decoding: try JSONEncoder.readable.encode(chosenConfiguration()), as: UTF8.self))
             return
         }
         let directory = RunDirectory(out ?? "")
@@ -87,7 +84,7 @@ struct MetaTrain: AsyncParsableCommand {
 
     private func begun(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
         guard !directory.hasCheckpoint else {
-            throw ConfigurationError(
+            throw LOptMetaError(
                 "'\(directory.url.path)' holds a run already: go on with --resume, or name another folder")
         }
         var chosen = try chosenConfiguration()
@@ -96,7 +93,7 @@ struct MetaTrain: AsyncParsableCommand {
             let named = try NamedWeights(start)
             let kind = RuleConfiguration(named.weights.architecture).kind
             guard kind == chosen.rule.kind else {
-                throw ConfigurationError(
+                throw LOptMetaError(
                     "--start '\(start)' has weights of kind \(kind), and \(configurationName) is made for \(chosen.rule.kind)")
             }
             parameters = extend
@@ -113,13 +110,13 @@ struct MetaTrain: AsyncParsableCommand {
 
     private func resumed(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
         guard directory.hasCheckpoint else {
-            throw ConfigurationError("there is no checkpoint in '\(directory.url.path)' to resume from")
+            throw LOptMetaError("there is no checkpoint in '\(directory.url.path)' to resume from")
         }
         let checkpoint = try directory.readCheckpoint()
         try checkThatChosen(is: checkpoint)
         let architecture = try checkpoint.state.configuration.rule.architecture()
         guard let parameters = MetaParameters(continuing: checkpoint.start, of: architecture) else {
-            throw ConfigurationError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
+            throw LOptMetaError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
         }
         let trainer = try MetaTrainer(
             resuming: checkpoint.state, start: parameters, tasks: try TaskDistribution(), threads: workers)
@@ -136,7 +133,7 @@ struct MetaTrain: AsyncParsableCommand {
         if let seed { chosen.seed = seed } else { begun.seed = chosen.seed }
         guard let what = chosen.difference(from: begun, exceptRule: checkpoint.startName != RunDirectory.structuredStart)
         else { return }
-        throw ConfigurationError(
+        throw LOptMetaError(
             "'\(out ?? "")' was begun with another configuration than is named here (\(what)); --resume alone goes on with its own, "
                 + "which is in run.json")
     }

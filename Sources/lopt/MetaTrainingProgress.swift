@@ -41,7 +41,7 @@ final class MetaTrainingProgress {
                 return isStopping || elapsed() >= checkpointAt ? .stop : .goOn
             }
             try await save(isLast: isStopping || trainer.isFinished)
-            report.restart(trainer.state)
+            report.restart()
         }
         let state = trainer.state
         print(
@@ -64,47 +64,32 @@ final class MetaTrainingProgress {
     }
 }
 
-/// One line every few seconds: outer step, stage, throughput, the objective, the expected end.
-struct ProgressReport {
-    private var last: MetaTrainingState
-    private var lastTime = ContinuousClock.now
-    private static let interval = Duration.seconds(5)
-    /// Inner steps and seconds since this process began, without pauses.
-    private var steps = 0
-    private var seconds = 0.0
+/// A line every few seconds: outer step, stage, throughput, the objective, the expected end.
+private struct ProgressReport {
+    private var clock = ProgressClock()
+    /// Inner steps when this process began, and at the last line.
+    private let begin: Int
+    private var last: Int
     private let expectedInnerSteps: [Double]
 
     init(_ state: MetaTrainingState, expectedInnerSteps: [Double]) {
-        last = state
+        (begin, last) = (state.innerSteps, state.innerSteps)
         self.expectedInnerSteps = expectedInnerSteps
     }
 
     /// After a pause that does not count.
-    mutating func restart(_ state: MetaTrainingState) {
-        last = state
-        lastTime = .now
-    }
+    mutating func restart() { clock.restart() }
 
     mutating func show(_ state: MetaTrainingState) {
-        let now = ContinuousClock.now
-        guard now - lastTime >= ProgressReport.interval else { return }
-        let elapsed = (now - lastTime) / .seconds(1)
-        seconds += elapsed
-        steps += state.innerSteps - last.innerSteps
-        let left = state.innerStepsLeft(expectedInnerSteps) * seconds / Double(max(steps, 1))
-        let stage = state.currentStage
+        let done = Double(state.innerSteps - begin)
+        guard let (seconds, left) = clock.tick(done / (done + state.innerStepsLeft(expectedInnerSteps))) else { return }
         print(
             String(
                 format: "%6d / %d  %@  %7.0f inner steps/s  objective %+.3f  diverged %4.1f %%  about %@ left",
-                state.outerStep, state.configuration.outerSteps, stage.name.padding(toLength: 8, withPad: " ", startingAt: 0) as NSString,
-                Double(state.innerSteps - last.innerSteps) / elapsed, state.recentObjective,
-                100 * state.recentDiverged, ProgressReport.duration(left) as NSString))
+                state.outerStep, state.configuration.outerSteps,
+                state.currentStage.name.padding(toLength: 8, withPad: " ", startingAt: 0) as NSString,
+                Double(state.innerSteps - last) / seconds, state.recentObjective, 100 * state.recentDiverged, left as NSString))
         fflush(nil)
-        restart(state)
-    }
-
-    private static func duration(_ seconds: Double) -> String {
-        let minutes = Int((seconds / 60).rounded(.up))
-        return minutes < 120 ? "\(minutes) min" : String(format: "%.1f h", seconds / 3600)
+        last = state.innerSteps
     }
 }

@@ -14,7 +14,7 @@ struct Ranges: AsyncParsableCommand {
               lopt ranges runs/star/weights.safetensors --out star.safetensors
             """)
 
-    @Argument(help: "A weights file or the name of built-in weights, with the extension tensor_scale.")
+    @Argument(help: ArgumentHelp("\(weightsKinds), with the extension tensor_scale."))
     var weights: String
     @Option(help: "The weights file to write; without it the ranges are only printed.")
     var out: String?
@@ -38,13 +38,13 @@ struct Ranges: AsyncParsableCommand {
         var ranges = StatisticRanges()
         (ranges.runs, ranges.tail, ranges.seed) = (runs, tail, seed)
         let stages = Recipe.star.configuration().stages
-        let runs = runs
+        var clock = ProgressClock()
         let bounded = try await ranges.bounded(
             named, try TaskDistribution(), unrolls: stages[stages.count - 1].unrolls,
             threads: threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
         ) { done in
-            guard isatty(STDERR_FILENO) == 1 else { return }
-            FileHandle.standardError.write(Data("\r\(done) of \(runs) runs\(done == runs ? "\n" : "")".utf8))
+            guard let left = clock.tick(Double(done) / Double(runs))?.left else { return }
+            standardError("ranges: \(done) of \(runs) runs, about \(left) left")
         }
         print(WeightsInspection(bounded).rangesText)
         guard let out else { return }

@@ -12,7 +12,7 @@ struct Stability: ParsableCommand {
             term, the preconditioning or the blackbox off.
             """)
 
-    @Option(help: "A weights file, a folder of lopt meta-train or the name of built-in weights; may be given several times.")
+    @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
     var weights: [String] = ["star"]
 
     @Option(help: "Steps taken before, separated by commas.")

@@ -40,11 +40,11 @@ struct ChartTests {
         }
     }
 
-    @Test func `an evaluation writes a picture for every task and two for every learned optimizer`() throws {
+    @Test func `an evaluation writes a picture for every task and two for every learned optimizer`() async throws {
         let directory = ScratchDirectory()
         let evaluation = try Evaluation(
             tasks: [Bowl(), Bowl(name: "broken", breaksAt: 5)], weights: [NamedWeights("star")], horizons: [10, 30], seeds: 1)
-        let results = try evaluation.run(log: RunLog(directory: directory.url), threads: 2) { _ in }
+        let results = try await evaluation.run(log: RunLog(directory: directory.url), threads: 2) { _ in }
         try EvaluationReport(evaluation, results).writeCharts(evaluation, results, to: directory.url)
         let written = try FileManager.default.subpathsOfDirectory(atPath: directory.url.path).filter { $0.hasSuffix(".svg") }
         #expect(
@@ -54,12 +54,12 @@ struct ChartTests {
             ])
     }
 
-    @Test func `the pictures show the rows of the table against tuned Adam, over the tasks of unseen families`() throws {
+    @Test func `the pictures show the rows of the table against tuned Adam, over the tasks of unseen families`() async throws {
         let directory = ScratchDirectory()
         let evaluation = try Evaluation(
             tasks: [Bowl(), Bowl(name: "steep", curvatures: [30, 3]), Bowl(name: "flat", curvatures: [0.1])],
             weights: [NamedWeights("star")], horizons: [10, 30], seeds: 1, unseen: ["steep", "flat"])
-        let results = try evaluation.run(log: RunLog(directory: directory.url), threads: 2) { _ in }
+        let results = try await evaluation.run(log: RunLog(directory: directory.url), threads: 2) { _ in }
         let report = EvaluationReport(evaluation, results)
         try report.writeCharts(evaluation, results, to: directory.url)
         for (spec, file, baseline) in [

@@ -13,68 +13,67 @@ struct EvaluationTests {
         try Evaluation(tasks: tasks, weights: [NamedWeights("star")], horizons: horizons, seeds: 2)
     }
 
-    private func run(_ evaluation: Evaluation, _ directory: ScratchDirectory, threads: Int) throws -> [RunResult] {
-        try evaluation.run(log: RunLog(directory: directory.url), threads: threads) { _ in }
+    private func run(_ evaluation: Evaluation, _ directory: ScratchDirectory, threads: Int) async throws -> [RunResult] {
+        try await evaluation.run(log: RunLog(directory: directory.url), threads: threads) { _ in }
     }
 
-    @Test func `the number of threads changes no byte of log and report`() throws {
+    @Test func `the number of threads changes no byte of log and report`() async throws {
         let evaluation = try evaluation(tasks)
-        let files = try [1, 4].map { threads in
+        var files: [[Data]] = []
+        for threads in [1, 4] {
             let directory = ScratchDirectory()
-            let results = try run(evaluation, directory, threads: threads)
+            let results = try await run(evaluation, directory, threads: threads)
             try EvaluationReport(evaluation, results).write(to: directory.url)
-            return try ["runs.jsonl", "report.json"].map {
-                try Data(contentsOf: directory.url.appendingPathComponent($0))
-            }
+            files.append(try ["runs.jsonl", "report.json"].map { try Data(contentsOf: directory.url.appendingPathComponent($0)) })
         }
         #expect(files[0] == files[1])
     }
 
-    @Test func `what is finished is not run again, and a line cut short is`() throws {
+    @Test func `what is finished is not run again, and a line cut short is`() async throws {
         let evaluation = try evaluation(tasks)
         let directory = ScratchDirectory()
-        let first = try run(evaluation, directory, threads: 2)
+        let first = try await run(evaluation, directory, threads: 2)
         let file = directory.url.appendingPathComponent("runs.jsonl")
         let whole = try Data(contentsOf: file)
         try whole.dropLast(whole.count / 3).write(to: file)
         let kept = whole.dropLast(whole.count / 3).count { $0 == UInt8(ascii: "\n") }
 
         let log = try RunLog(directory: directory.url)
-        let counter = Counter()
+        var made = 0
         let missing = evaluation.jobs().count { log.result($0.key) == nil }
         #expect(missing == first.count - kept)
-        let again = try evaluation.run(log: log, threads: 2) { counter.value = $0.allRuns }
-        #expect(counter.value == missing, "runs made: \(counter.value), missing were \(missing)")
+        let again = try await evaluation.run(log: log, threads: 2) { made = $0.allRuns }
+        #expect(made == missing, "runs made: \(made), missing were \(missing)")
         #expect(again == first)
         #expect(try Data(contentsOf: file) == whole)
     }
 
-    @Test func `a task that changed is run again`() throws {
+    @Test func `a task that changed is run again`() async throws {
         let directory = ScratchDirectory()
-        _ = try run(evaluation([Bowl()]), directory, threads: 2)
-        let changed = try run(evaluation([Bowl(curvatures: [2, 0.1])]), directory, threads: 2)
-        let fresh = try run(evaluation([Bowl(curvatures: [2, 0.1])]), ScratchDirectory(), threads: 2)
+        _ = try await run(evaluation([Bowl()]), directory, threads: 2)
+        let changed = try await run(evaluation([Bowl(curvatures: [2, 0.1])]), directory, threads: 2)
+        let fresh = try await run(evaluation([Bowl(curvatures: [2, 0.1])]), ScratchDirectory(), threads: 2)
         #expect(changed == fresh)
     }
 
-    @Test func `longer runs serve shorter horizons, with the same result`() throws {
+    @Test func `longer runs serve shorter horizons, with the same result`() async throws {
         let directory = ScratchDirectory()
-        _ = try run(evaluation(tasks, horizons: [20, 60]), directory, threads: 2)
+        _ = try await run(evaluation(tasks, horizons: [20, 60]), directory, threads: 2)
         let short = try evaluation(tasks, horizons: [20])
-        let reused = try run(short, directory, threads: 2)
-        #expect(reused == (try run(short, ScratchDirectory(), threads: 2)))
+        let reused = try await run(short, directory, threads: 2)
+        #expect(reused == (try await run(short, ScratchDirectory(), threads: 2)))
     }
 
     @Test func `a line of the log that does not parse is named`() throws {
         let directory = ScratchDirectory()
         try FileManager.default.createDirectory(at: directory.url, withIntermediateDirectories: true)
         try Data("{}\n{}\n".utf8).write(to: directory.url.appendingPathComponent("runs.jsonl"))
-        #expect(throws: EvaluationError.self) { try RunLog(directory: directory.url) }
+        #expect(throws: LOptMetaError.self) { try RunLog(directory: directory.url) }
     }
 
-    @Test func `the baseline is the member with the least loss, and ratios are to it`() throws {
+    @Test func `the baseline is the member with the least loss, and ratios are to it`() async throws {
         let evaluation = try evaluation([tasks[1]])
-        let results = try run(evaluation, ScratchDirectory(), threads: 2)
+        let results = try await run(evaluation, ScratchDirectory(), threads: 2)
         let report = EvaluationReport(evaluation, results)
         let star = evaluation.learned[0]
         let losses = report.tasks[0].losses.filter { $0.horizon == 60 }
@@ -91,9 +90,9 @@ struct EvaluationTests {
         #expect(abs(try #require(entry.heldOutRatio) / heldOut - 1) < 1e-12)
     }
 
-    @Test func `a run that diverges counts as ten times the initial loss, after the divergence only`() throws {
+    @Test func `a run that diverges counts as ten times the initial loss, after the divergence only`() async throws {
         let evaluation = try evaluation([tasks[2]])
-        let report = EvaluationReport(evaluation, try run(evaluation, ScratchDirectory(), threads: 2))
+        let report = EvaluationReport(evaluation, try await run(evaluation, ScratchDirectory(), threads: 2))
         for entry in report.tasks[0].losses {
             let isCapped = entry.horizon == 60
             #expect(entry.divergences == (isCapped ? 2 : 0), "\(entry.optimizer) at \(entry.horizon)")
@@ -174,7 +173,7 @@ struct EvaluationTests {
         let c = try put("other/one/weights.safetensors"), d = try put("other/star.safetensors"), e = try put("third/star.safetensors")
         #expect(try NamedWeights.all([a, c]).map(\.name).map { $0.hasSuffix("-one") } == [true, true])
         #expect(try NamedWeights.all([c, d, e, "star"]).map(\.name) == ["one", "other-star", "third-star", "star"])
-        #expect(throws: EvaluationError.self) { try Evaluation(tasks: [Bowl()], weights: NamedWeights.all([a, a]), horizons: [1], seeds: 1) }
+        #expect(throws: LOptMetaError.self) { try Evaluation(tasks: [Bowl()], weights: NamedWeights.all([a, a]), horizons: [1], seeds: 1) }
         #expect(throws: Never.self) { try Evaluation(tasks: [Bowl()], weights: NamedWeights.all([a, c]), horizons: [1], seeds: 1) }
     }
 
@@ -198,16 +197,12 @@ struct EvaluationTests {
     }
 
     @Test func `names that do not exist or occur twice are refused`() throws {
-        #expect(throws: EvaluationError.self) { try TaskList.select(["bowl", "cup"], from: tasks) }
+        #expect(throws: LOptMetaError.self) { try TaskList.select(["bowl", "cup"], from: tasks) }
         #expect(try TaskList.select(["steep"], from: tasks).map(\.name) == ["steep"])
-        #expect(throws: EvaluationError.self) { try evaluation([Bowl(), Bowl()]) }
-        #expect(throws: EvaluationError.self) { try evaluation([]) }
-        #expect(throws: EvaluationError.self) { try evaluation(tasks, horizons: [0]) }
-        #expect(throws: EvaluationError.self) { try NamedWeights("none-of-these") }
-        #expect(throws: EvaluationError.self) { try NamedWeights("/nowhere/star.safetensors") }
+        #expect(throws: LOptMetaError.self) { try evaluation([Bowl(), Bowl()]) }
+        #expect(throws: LOptMetaError.self) { try evaluation([]) }
+        #expect(throws: LOptMetaError.self) { try evaluation(tasks, horizons: [0]) }
+        #expect(throws: LOptMetaError.self) { try NamedWeights("none-of-these") }
+        #expect(throws: LOptMetaError.self) { try NamedWeights("/nowhere/star.safetensors") }
     }
-}
-
-private final class Counter: @unchecked Sendable {
-    var value = 0
 }

@@ -161,7 +161,7 @@ import Testing
         try Data(text.replacing("\"nominal_stepsize\"", with: "\"nominal_step_size\"").utf8).write(to: file)
         #expect { try MetaTrainingConfiguration(contentsOf: file) } throws: { "\($0)".contains("no key 'rule.nominal_step_size'") }
         try Data("{".utf8).write(to: file)
-        #expect(throws: ConfigurationError.self) { try MetaTrainingConfiguration(contentsOf: file) }
+        #expect(throws: LOptMetaError.self) { try MetaTrainingConfiguration(contentsOf: file) }
     }
 
     @Test func `another configuration than that of the run is named by what differs`() {

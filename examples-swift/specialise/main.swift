@@ -54,20 +54,16 @@ func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) asy
     let trainer = try MetaTrainer(
         configuration, start: MetaParameters(continuing: shipped), tasks: OneWorkload(task: workload), threads: threads)
     let begin = ContinuousClock.now
-    var shown = begin
+    var clock = ProgressClock(every: .seconds(10))
     print("specialising 'star' to \(workload.name), \(workload.parameterCount) parameters, for \(minutes) minutes")
     await trainer.run { state in
-        let now = ContinuousClock.now
-        if now - shown > .seconds(10) {
-            shown = now
-            let left = minutes * 60 - (now - begin) / .seconds(1)
-            print(
-                "  outer step \(state.outerStep), objective \(String(format: "%.3f", state.recentObjective)), "
-                    + "\(Int(max(left, 0))) s left")
+        let share = (ContinuousClock.now - begin) / .seconds(minutes * 60)
+        if let left = clock.tick(share)?.left {
+            print("  outer step \(state.outerStep), objective \(String(format: "%.3f", state.recentObjective)), \(left) left")
             fflush(nil)
             trainer.record(validation: nil)
         }
-        return now - begin > .seconds(minutes * 60) ? .stop : .goOn
+        return share > 1 ? .stop : .goOn
     }
 
     // Before and after, and tuned Adam, on starts and minibatches that were in no unroll.
@@ -84,8 +80,9 @@ func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) asy
             NamedWeights("star"), NamedWeights(name: "specialised", weights: trainer.weights()),
         ],
         horizons: [200, 1000, 2000], seeds: 5)
-    let results = try evaluation.run(log: RunLog(directory: folder), threads: threads) { progress in
-        print("  evaluating: \(Int(100 * progress.share)) %")
+    clock = ProgressClock()
+    let results = try await evaluation.run(log: RunLog(directory: folder), threads: threads) { progress in
+        if let left = clock.tick(progress.share)?.left { print("  evaluating: \(Int(100 * progress.share)) %, \(left) left") }
     }
     let report = EvaluationReport(evaluation, results)
     try report.writeCharts(evaluation, results, to: folder)

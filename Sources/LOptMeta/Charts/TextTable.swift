@@ -54,9 +54,4 @@ enum Format {
         guard let interval else { return "-" }
         return "\(Int(interval.value)) [\(Int(interval.low)), \(Int(interval.high))]"
     }
-
-    static func duration(_ seconds: TimeInterval) -> String {
-        let minutes = Int(seconds / 60)
-        return minutes == 0 ? "\(Int(seconds)) s" : minutes < 60 ? "\(minutes) min" : "\(minutes / 60) h \(minutes % 60) min"
-    }
 }

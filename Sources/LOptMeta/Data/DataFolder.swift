@@ -5,13 +5,13 @@ import Foundation
 public struct DataFolder: Sendable {
     let url: URL
 
-    /// Throws `ConfigurationError` that names the places looked at.
+    /// Throws `LOptMetaError` that names the places looked at.
     public static func find() throws -> DataFolder {
         let files = FileManager.default
         if let given = ProcessInfo.processInfo.environment["LOPT_DATA"] {
             let url = URL(filePath: given, directoryHint: .isDirectory)
             guard isData(url) else {
-                throw ConfigurationError("LOPT_DATA is '\(given)', which has no digits/images-idx3-ubyte")
+                throw LOptMetaError("LOPT_DATA is '\(given)', which has no digits/images-idx3-ubyte")
             }
             return DataFolder(url: url)
         }
@@ -29,7 +29,7 @@ public struct DataFolder: Sendable {
                 if isData(url) { return DataFolder(url: url) }
             }
         }
-        throw ConfigurationError(
+        throw LOptMetaError(
             "the data folder was not found in '\(files.currentDirectoryPath)' nor beside or above the program; set LOPT_DATA to it")
     }
 
@@ -73,7 +73,7 @@ public struct BundledData: Sendable {
         let images = try folder.read("\(name)/images-idx3-ubyte"), labels = try folder.read("\(name)/labels-idx1-ubyte")
         let count = labels.count - 8, pixels = side * side
         guard count > 0, images.count == 16 + pixels * count else {
-            throw ConfigurationError("the \(name) have \(images.count) bytes of images and \(labels.count) of labels")
+            throw LOptMetaError("the \(name) have \(images.count) bytes of images and \(labels.count) of labels")
         }
         var order = Array(0..<count), random = Random(seed)
         order.shuffle(using: &random)

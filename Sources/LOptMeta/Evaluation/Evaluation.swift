@@ -1,6 +1,14 @@
 import Foundation
 import LOptCore
 
+/// How far an evaluation is.
+public struct EvaluationProgress: Sendable {
+    public fileprivate(set) var runs: Int
+    public let allRuns: Int
+    /// Of the expected cost, in 0 ... 1.
+    public fileprivate(set) var share: Double
+}
+
 /// Weights against tuned baselines on a set of tasks.
 public struct Evaluation: Sendable {
     public let tasks: [any TrainingTask]
@@ -19,13 +27,13 @@ public struct Evaluation: Sendable {
         tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, unseen: Set<String> = [],
         withSGDM: Bool = true
     ) throws {
-        guard !tasks.isEmpty else { throw EvaluationError("there are no tasks to evaluate on") }
-        guard let least = horizons.min() else { throw EvaluationError("there is no horizon") }
-        guard least >= 1 else { throw EvaluationError("a horizon is \(least) steps; allowed are 1 and more") }
-        guard seeds >= 1 else { throw EvaluationError("the number of seeds is \(seeds); allowed are 1 and more") }
+        guard !tasks.isEmpty else { throw LOptMetaError("there are no tasks to evaluate on") }
+        guard let least = horizons.min() else { throw LOptMetaError("there is no horizon") }
+        guard least >= 1 else { throw LOptMetaError("a horizon is \(least) steps; allowed are 1 and more") }
+        guard seeds >= 1 else { throw LOptMetaError("the number of seeds is \(seeds); allowed are 1 and more") }
         for (names, what) in [(tasks.map(\.name), "tasks"), (weights.map(\.name), "weights")] {
             if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
-                throw EvaluationError("two \(what) are called '\(twice)'; results could not be told apart")
+                throw LOptMetaError("two \(what) are called '\(twice)'; results could not be told apart")
             }
         }
         (self.tasks, self.weights, self.seeds) = (tasks, weights, seeds)
@@ -60,9 +68,9 @@ public struct Evaluation: Sendable {
     ///
     /// A run is one thread's, so that their number changes no result. A stored run counts if it covers the horizons and the
     /// task still begins with the loss stored: a task that was changed is run again.
-    public func run(log: RunLog, threads: Int, report: @escaping @Sendable (EvaluationProgress) -> Void) throws
-        -> [RunResult]
-    {
+    ///
+    /// - Parameter report: told how far it is, at first and after each run.
+    public func run(log: RunLog, threads: Int, report: (EvaluationProgress) -> Void) async throws -> [RunResult] {
         let jobs = jobs()
         let starts = try initialLosses()
         func stored(_ job: Job) -> RunResult? {
@@ -74,11 +82,19 @@ public struct Evaluation: Sendable {
         // In random order what is done is a fair sample of what is left, and the expected end is soon right.
         var random = Random(0x6c6f_7074)
         let missing = jobs.filter { stored($0) == nil }.shuffled(using: &random)
-        try EvaluationWorkers(jobs: missing, log: log, report: report).run(threads: threads)
+        var progress = EvaluationProgress(runs: 0, allRuns: missing.count, share: 0)
+        if !missing.isEmpty { report(progress) }
+        let cost = missing.reduce(0) { $0 + $1.cost }
+        _ = try await concurrentMap(missing, threads: threads) { try $0.run() } done: { job, result in
+            try log.add(result)
+            progress.runs += 1
+            progress.share += job.cost / cost
+            report(progress)
+        }
         if !missing.isEmpty { try log.sort() }
         return try jobs.map { job in
             guard let result = stored(job) else {
-                throw EvaluationError("task '\(job.task.name)' does not begin with the same loss each time")
+                throw LOptMetaError("task '\(job.task.name)' does not begin with the same loss each time")
             }
             return result
         }

@@ -76,8 +76,6 @@ public struct EvaluationReport: Codable, Sendable {
 
     /// `report.json` in the directory.
     public func write(to directory: URL) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try directory.appendingPathComponent("report.json").writeFile(encoder.encode(self))
+        try directory.appending(path: "report.json").writeFile(JSONEncoder.readable.encode(self))
     }
 }

@@ -20,7 +20,7 @@ public final class NamedWeights: @unchecked Sendable {
     /// Weights from a file, or from the folder of a run of meta-training, if there is one at `argument` or it looks like a path; else
     /// the built-in weights of that name.
     ///
-    /// Throws an `EvaluationError` that names the argument and what is wrong.
+    /// Throws an `LOptMetaError` that names the argument and what is wrong.
     public convenience init(_ argument: String) throws { try self.init(WeightsArgument(argument), nameParts: 1) }
 
     /// The same of several, with names of their own: where two would have one name, as many folders as it takes stand before it
@@ -45,7 +45,7 @@ public final class NamedWeights: @unchecked Sendable {
                 ? try Weights(builtin: argument.text, allocator: .system) : try Weights(path: argument.file, allocator: .system)
             self.init(name: argument.name(nameParts), weights: weights)
         } catch {
-            throw EvaluationError("weights '\(argument.text)': \(error)")
+            throw LOptMetaError("weights '\(argument.text)': \(error)")
         }
     }
 
@@ -76,11 +76,10 @@ private struct WeightsArgument {
             (file, path) = ("", [text])
             return
         }
-        var url = URL(fileURLWithPath: text)
-        if isThere && isFolder.boolValue { url.appendPathComponent("weights.safetensors") }
-        file = isThere && isFolder.boolValue ? text + "/weights.safetensors" : text
-        var path = url.standardizedFileURL.deletingPathExtension().pathComponents.filter { $0 != "/" }
-        if path.count > 1 && url.lastPathComponent == "weights.safetensors" { path.removeLast() }
+        file = isFolder.boolValue ? "\(text)/\(RunDirectory.weightsName)" : text
+        let url = URL(filePath: file).standardizedFileURL
+        var path = url.deletingPathExtension().pathComponents.filter { $0 != "/" }
+        if path.count > 1 && url.lastPathComponent == RunDirectory.weightsName { path.removeLast() }
         self.path = path
     }
 

@@ -3,20 +3,16 @@ import Foundation
 /// Finished runs, kept as one line of JSON each, so that an evaluation that was stopped goes on where it was.
 ///
 /// Lines are added in the order in which runs finish, each as a whole; `sort` puts them into the order of an evaluation.
-public final class RunLog: Sendable {
+public final class RunLog {
     public let url: URL
-    private struct Contents {
-        var results: [RunResult.Key: RunResult] = [:]
-        var file: FileHandle?
-    }
-    private let contents: Locked<Contents>
+    private var results: [RunResult.Key: RunResult] = [:]
+    private var file: FileHandle
 
     /// Opens or makes `runs.jsonl` in the directory, which is made if need be. A last line that was cut short is dropped;
     /// any other that does not parse is an error.
     public init(directory: URL) throws {
         try directory.makeFolder()
         url = directory.appendingPathComponent("runs.jsonl")
-        var results: [RunResult.Key: RunResult] = [:]
         if url.isFile {
             let data = try url.readFile()
             let decoder = JSONDecoder()
@@ -24,13 +20,13 @@ public final class RunLog: Sendable {
             for (number, line) in lines.enumerated() where !line.isEmpty {
                 if number == lines.count - 1 { break }
                 guard let result = try? decoder.decode(RunResult.self, from: line) else {
-                    throw EvaluationError("\(url.path): line \(number + 1) is no result of a run; move the file away")
+                    throw LOptMetaError("\(url.path): line \(number + 1) is no result of a run; move the file away")
                 }
                 results[result.key] = result
             }
         }
         try RunLog.write(Array(results.values), to: url)
-        contents = Locked(Contents(results: results, file: try RunLog.open(url)))
+        file = try RunLog.open(url)
     }
 
     /// At its end.
@@ -42,35 +38,31 @@ public final class RunLog: Sendable {
         }
     }
 
-    /// Finished runs in the file.
-    public var count: Int { contents.withLock { $0.results.count } }
+    /// Finished runs in the file of a log, as it is now.
+    public static func count(in url: URL) -> Int {
+        (try? Data(contentsOf: url))?.count { $0 == UInt8(ascii: "\n") } ?? 0
+    }
 
-    func result(_ key: RunResult.Key) -> RunResult? { contents.withLock { $0.results[key] } }
+    func result(_ key: RunResult.Key) -> RunResult? { results[key] }
 
     func add(_ result: RunResult) throws {
-        try contents.withLock {
-            if let file = $0.file {
-                let line = try RunLog.line(result)
-                try url.access("written") { _ in
-                    let end = try file.offset()
-                    do { try file.write(contentsOf: line) } catch {
-                        // No part of a line stays between those of others.
-                        try? file.truncate(atOffset: end)
-                        throw error
-                    }
-                }
+        let line = try RunLog.line(result)
+        try url.access("written") { _ in
+            let end = try file.offset()
+            do { try file.write(contentsOf: line) } catch {
+                // No part of a line stays between those of others.
+                try? file.truncate(atOffset: end)
+                throw error
             }
-            $0.results[result.key] = result
         }
+        results[result.key] = result
     }
 
     /// Writes the file anew: the lines in the order of task, optimizer, seed and horizon, whatever order they came in.
     func sort() throws {
-        try contents.withLock {
-            try $0.file?.close()
-            try RunLog.write(Array($0.results.values), to: url)
-            $0.file = try RunLog.open(url)
-        }
+        try file.close()
+        try RunLog.write(Array(results.values), to: url)
+        file = try RunLog.open(url)
     }
 
     private static func line(_ result: RunResult) throws -> Data {

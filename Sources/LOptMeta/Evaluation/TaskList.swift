@@ -1,7 +1,7 @@
 /// The tasks that `lopt evaluate` knows: networks held out from meta-training, some of them on data that it uses
 /// (`EvaluationSuite`).
 public enum TaskList {
-    /// Throws `ConfigurationError` if the bundled data are not found.
+    /// Throws `LOptMetaError` if the bundled data are not found.
     public static func all() throws -> [any TrainingTask] { try EvaluationSuite().entries.map(\.task) }
 
     /// Of those, the names of the tasks whose families the meta-training distribution does not have.
@@ -13,7 +13,7 @@ public enum TaskList {
     /// filter that fits no task.
     public static func select(_ filters: [String], from tasks: [any TrainingTask]) throws -> [any TrainingTask] {
         for filter in filters where !tasks.contains(where: { $0.name.contains(filter) }) {
-            throw EvaluationError(
+            throw LOptMetaError(
                 "no task's name contains '\(filter)'; there are \(tasks.map(\.name).joined(separator: ", "))")
         }
         return filters.isEmpty ? tasks : tasks.filter { task in filters.contains { task.name.contains($0) } }

@@ -15,7 +15,7 @@ public final class MetaTrainer<Source: TaskSource> {
     /// What the caller wants after an outer step.
     public enum Order: Sendable { case goOn, stop }
 
-    /// A new run. Throws `ConfigurationError`.
+    /// A new run. Throws `LOptMetaError`.
     public init(_ configuration: MetaTrainingConfiguration, start: MetaParameters, tasks: Source, threads: Int) throws {
         try configuration.validate()
         parameters = start
@@ -30,7 +30,7 @@ public final class MetaTrainer<Source: TaskSource> {
         guard state.average.count == start.count, state.iterates.allSatisfy({ $0.count == start.count }),
             !state.iterates.isEmpty
         else {
-            throw ConfigurationError("the checkpoint has \(state.average.count) numbers, its start \(start.count)")
+            throw LOptMetaError("the checkpoint has \(state.average.count) numbers, its start \(start.count)")
         }
         parameters = start
         self.state = state
@@ -62,7 +62,6 @@ public final class MetaTrainer<Source: TaskSource> {
         /// The next pair to be asked for.
         var batch: Int
         var pair = 0
-        var inFlight = 0
     }
 
     /// Runs until all outer steps are done or `afterStep` says stop; returns when nothing is in flight, with a state that can be
@@ -73,33 +72,23 @@ public final class MetaTrainer<Source: TaskSource> {
         batches.estimates = state.pending.map { $0 as [PairEstimate?] }
         state.pending = []
         var order = isFinished ? Order.stop : .goOn
-        await withTaskGroup(of: (Int, Int, PairEstimate).self) { group in
-            while true {
-                while batches.inFlight < threads, let job = nextJob(&batches, stopping: order == .stop) {
-                    group.addTask { (job.batch, job.pair, job.run()) }
-                    batches.inFlight += 1
-                }
-                if order == .goOn, let done = completeBatch(&batches) {
-                    update(done)
-                    let now = ContinuousClock.now
-                    state.seconds += (now - clock) / .seconds(1)
-                    clock = now
-                    let wish = afterStep(state)
-                    order = isFinished ? .stop : wish
-                    continue
-                }
-                guard let (batch, pair, estimate) = await group.next() else { break }
-                batches.inFlight -= 1
-                batches.estimates[batch - state.outerStep][pair] = estimate
+        await runConcurrently(threads: threads) {
+            while order == .goOn, let done = completeBatch(&batches) {
+                update(done)
+                let now = ContinuousClock.now
+                state.seconds += (now - clock) / .seconds(1)
+                clock = now
+                let wish = afterStep(state)
+                order = isFinished ? .stop : wish
             }
+            return nextJob(&batches, stopping: order == .stop)
+        } take: { (batch: Int, pair: Int, estimate: PairEstimate) in
+            batches.estimates[batch - state.outerStep][pair] = estimate
         }
         state.pending = batches.estimates.map { $0.compactMap { $0 } }
     }
 
-    private struct Job: Sendable {
-        let batch: Int, pair: Int
-        let run: @Sendable () -> PairEstimate
-    }
+    private typealias Job = @Sendable () -> (batch: Int, pair: Int, estimate: PairEstimate)
 
     /// The next estimate that can be computed now, if there is one. When stopping, batches begun are completed, no others begin.
     private func nextJob(_ batches: inout Batches, stopping: Bool) -> Job? {
@@ -124,10 +113,10 @@ public final class MetaTrainer<Source: TaskSource> {
             seed: Random.mix(Random.mix(configuration.seed ^ Random.mix(UInt64(batch))) ^ UInt64(pair)))
         switch stage.method {
         case .full:
-            return Job(batch: batch, pair: pair) { [tasks] in plan.runWhole(tasks) }
+            return { [tasks] in (batch, pair, plan.runWhole(tasks)) }
         case .pes:
             let one = persistent[step % stage.rounds * stage.pairs + pair]
-            return Job(batch: batch, pair: pair) { one.advance(plan) }
+            return { (batch, pair, one.advance(plan)) }
         }
     }
 
@@ -208,7 +197,7 @@ public final class MetaTrainer<Source: TaskSource> {
         guard !saved.isEmpty, stage.method == .pes else { return }
         persistent = newPersistent(index, stage)
         guard persistent.count == saved.count else {
-            throw ConfigurationError("the checkpoint has \(saved.count) persistent pairs, its stage \(persistent.count)")
+            throw LOptMetaError("the checkpoint has \(saved.count) persistent pairs, its stage \(persistent.count)")
         }
         for (pair, s) in zip(persistent, saved) {
             try pair.restore(s, parameters, stage, state.configuration.objective)

@@ -17,7 +17,7 @@ public struct MetaTrainingConfiguration: Codable, Equatable, Sendable {
 }
 
 extension MetaTrainingConfiguration {
-    /// From the JSON that `lopt meta-train --print-configuration` prints. Throws `FileError`, and `ConfigurationError` for what is
+    /// From the JSON that `lopt meta-train --print-configuration` prints. Throws for what cannot be read, for what is
     /// no configuration or has a key that none has: a misspelt one would else leave the default in its place.
     public init(contentsOf url: URL) throws {
         let data = try url.readFile()
@@ -25,10 +25,10 @@ extension MetaTrainingConfiguration {
             self = try JSONDecoder().decode(MetaTrainingConfiguration.self, from: data)
             let known = try JSONSerialization.jsonObject(with: JSONEncoder().encode(self))
             if let unknown = MetaTrainingConfiguration.unknownKey(try JSONSerialization.jsonObject(with: data), known) {
-                throw ConfigurationError("'\(url.path)': there is no key \(unknown)")
+                throw LOptMetaError("'\(url.path)': there is no key \(unknown)")
             }
         } catch let error as DecodingError {
-            throw ConfigurationError("'\(url.path)' is not a configuration: \(error.line)")
+            throw LOptMetaError("'\(url.path)' is not a configuration: \(error.line)")
         }
     }
 
@@ -112,11 +112,11 @@ extension MetaTrainingConfiguration {
         return (stages.count - 1, stages[stages.count - 1].outerSteps)
     }
 
-    /// Throws `ConfigurationError` for what cannot be run.
+    /// Throws `LOptMetaError` for what cannot be run.
     public func validate() throws {
         _ = try rule.architecture()
         func require(_ condition: Bool, _ message: String) throws {
-            guard condition else { throw ConfigurationError(message) }
+            guard condition else { throw LOptMetaError(message) }
         }
         try require(!stages.isEmpty, "there is no stage; at least one is needed")
         try require((0...16).contains(delay), "delay is \(delay); allowed are 0 to 16")

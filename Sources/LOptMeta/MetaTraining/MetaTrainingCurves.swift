@@ -16,7 +16,7 @@ public struct MetaTrainingCurves: Sendable {
 
     public let runs: [Run]
 
-    /// Throws `ConfigurationError` for a folder without a readable `run.json`, and for runs that did not have the same
+    /// Throws `LOptMetaError` for a folder without a readable `run.json`, and for runs that did not have the same
     /// objective: their values mean different things.
     public init(_ directories: [RunDirectory]) throws {
         runs = try directories.map { directory in
@@ -27,12 +27,12 @@ public struct MetaTrainingCurves: Sendable {
                 points: record.curve.compactMap { point in point.validation.map { (point.innerSteps, $0) } },
                 objective: record.configuration.objective)
         }
-        guard let first = runs.first else { throw ConfigurationError("there is no run to show") }
+        guard let first = runs.first else { throw LOptMetaError("there is no run to show") }
         if let other = runs.first(where: { $0.objective != first.objective }) {
-            throw ConfigurationError("'\(other.name)' has another objective than '\(first.name)'; they cannot be compared")
+            throw LOptMetaError("'\(other.name)' has another objective than '\(first.name)'; they cannot be compared")
         }
         if let empty = runs.first(where: { $0.points.isEmpty }) {
-            throw ConfigurationError("'\(empty.name)' has no validation yet; it comes with the first checkpoint")
+            throw LOptMetaError("'\(empty.name)' has no validation yet; it comes with the first checkpoint")
         }
     }
 

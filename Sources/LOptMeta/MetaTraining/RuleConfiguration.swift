@@ -148,31 +148,31 @@ extension RuleConfiguration {
         nominalEpsilon = a.nominalEpsilon
     }
 
-    /// Throws `ConfigurationError` for what cannot be written in an `Architecture` at all; whether its values are allowed is
+    /// Throws `LOptMetaError` for what cannot be written in an `Architecture` at all; whether its values are allowed is
     /// checked by `Weights`.
     public func architecture() throws -> Architecture {
         var a = Architecture()
         switch kind {
         case "star": a.kind = .star
         case "small_fc": a.kind = .smallFC
-        default: throw ConfigurationError("kind is '\(kind)'; allowed are star and small_fc")
+        default: throw LOptMetaError("kind is '\(kind)'; allowed are star and small_fc")
         }
         let momenta = initialMomentumDecays.count
         guard (1...Architecture.maximumMomenta).contains(momenta), initialAdafactorDecays.count == momenta else {
-            throw ConfigurationError(
+            throw LOptMetaError(
                 "initial_momentum_decays has \(momenta) values and initial_adafactor_decays "
                     + "\(initialAdafactorDecays.count); allowed are 1 to \(Architecture.maximumMomenta), equally many")
         }
-        guard expMult.count == 3 else { throw ConfigurationError("exp_mult has \(expMult.count) values; 3 are needed") }
+        guard expMult.count == 3 else { throw LOptMetaError("exp_mult has \(expMult.count) values; 3 are needed") }
         guard let estimator = RuleConfiguration.estimators.first(where: { $0.0 == nominalEstimator }) else {
-            throw ConfigurationError(
+            throw LOptMetaError(
                 "nominal_grad_estimator is '\(nominalEstimator)'; allowed are "
                     + RuleConfiguration.estimators.map(\.0).joined(separator: ", "))
         }
         guard (1...Architecture.maximumHiddenSize).contains(hiddenSize),
             (1...Architecture.maximumHiddenLayers).contains(hiddenLayers)
         else {
-            throw ConfigurationError(
+            throw LOptMetaError(
                 "hidden_size is \(hiddenSize) and hidden_layers \(hiddenLayers); allowed are 1 to "
                     + "\(Architecture.maximumHiddenSize) and 1 to \(Architecture.maximumHiddenLayers)")
         }
@@ -206,10 +206,4 @@ extension RuleConfiguration {
         a.nominalEpsilon = nominalEpsilon
         return a
     }
-}
-
-/// A configuration that cannot be run: the line names the value and what is allowed.
-public struct ConfigurationError: Error, CustomStringConvertible {
-    public let description: String
-    public init(_ description: String) { self.description = description }
 }

@@ -7,7 +7,8 @@ public struct RunDirectory: Sendable {
     public let url: URL
     public var checkpointURL: URL { url.appending(path: "checkpoint.json") }
     public var recordURL: URL { url.appending(path: "run.json") }
-    public var weightsURL: URL { url.appending(path: "weights.safetensors") }
+    public var weightsURL: URL { url.appending(path: RunDirectory.weightsName) }
+    static let weightsName = "weights.safetensors"
 
     public init(_ path: String) { url = URL(filePath: path, directoryHint: .isDirectory) }
 
@@ -38,7 +39,7 @@ public struct RunDirectory: Sendable {
         do {
             return try JSONDecoder().decode(Checkpoint.self, from: checkpointURL.readFile())
         } catch let error as DecodingError {
-            throw ConfigurationError("'\(checkpointURL.path)' is not a checkpoint of lopt meta-train: \(error.line)")
+            throw LOptMetaError("'\(checkpointURL.path)' is not a checkpoint of lopt meta-train: \(error.line)")
         }
     }
 
@@ -54,26 +55,25 @@ public struct RunDirectory: Sendable {
         var curve: [MetaTrainingPoint]
     }
 
-    /// Throws `FileError` if `run.json` cannot be read, `ConfigurationError` if it is something else.
+    /// Throws if `run.json` cannot be read or is something else.
     func readRecord() throws -> Record {
         do {
             return try JSONDecoder().decode(Record.self, from: recordURL.readFile())
         } catch let error as DecodingError {
-            throw ConfigurationError("'\(recordURL.path)' is not the record of a run of lopt meta-train: \(error.line)")
+            throw LOptMetaError("'\(recordURL.path)' is not the record of a run of lopt meta-train: \(error.line)")
         }
     }
 
     /// Writes all three files.
     public func write(_ checkpoint: Checkpoint, weights: borrowing Weights) throws {
         let state = checkpoint.state
-        let encoder = JSONEncoder()
-        try checkpointURL.writeFile(encoder.encode(checkpoint))
+        try checkpointURL.writeFile(JSONEncoder().encode(checkpoint))
         let record = Record(
             configuration: state.configuration, start: checkpoint.startName, tasks: checkpoint.tasks,
             commit: checkpoint.commit, outerSteps: state.outerStep, innerSteps: state.innerSteps,
             seconds: state.seconds, curve: state.curve)
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        try recordURL.writeFile(encoder.encode(record))
+        try recordURL.writeFile(JSONEncoder.readable.encode(record))
+        let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let configuration = String(decoding: try encoder.encode(state.configuration), as: UTF8.self)
         try weights.write(to: weightsURL, notes: [

@@ -19,19 +19,27 @@ public struct StatisticRanges: Sendable {
 
     /// Weights of the same numbers whose ranges are those measured, and in whose steps idle tensors rest.
     ///
-    /// - Parameter progress: told how many runs are done; on any thread.
-    /// - Throws: `ConfigurationError` for weights without the extension tensor_scale.
+    /// - Parameter progress: told how many runs are done.
+    /// - Throws: `LOptMetaError` for weights without the extension tensor_scale.
     public func bounded(
         _ weights: NamedWeights, _ tasks: some TaskSource, unrolls: UnrollDistribution, threads: Int,
-        progress: @escaping @Sendable (Int) -> Void = { _ in }
+        progress: (Int) -> Void = { _ in }
     ) async throws -> NamedWeights {
         let old = weights.weights.architecture
         guard old.tensorScale else {
-            throw ConfigurationError("'\(weights.name)' has no extension tensor_scale, and so nothing to clamp")
+            throw LOptMetaError("'\(weights.name)' has no extension tensor_scale, and so nothing to clamp")
         }
         var rule = old
         (rule.tensorRanges, rule.skipIdleTensors) = (true, true)
-        let samples = try await measure(weights, tasks, unrolls, threads, progress)
+        var done = 0
+        let samples = try await concurrentMap(
+            (0..<runs).map { Random.mix(seed ^ Random.mix(UInt64($0))) }, threads: threads,
+            { try StatisticRanges.samples(unrolls.draw(tasks, seed: $0), weights) },
+            done: { _, _ in
+                done += 1
+                progress(done)
+            }
+        ).flatMap { $0 }
         var theta = MetaParameters(continuing: weights.weights, extendedBy: rule).base
         for i in 0...rule.statistics {
             let values = samples.map { $0[i] }.filter(\.isFinite).sorted()
@@ -45,28 +53,6 @@ public struct StatisticRanges: Sendable {
         theta[rule.tensorRangesOffset + 2 + 2 * rule.momenta] = 0
         theta[rule.tensorRangesOffset + rule.statistics + 1 + 2 + 2 * rule.momenta] = 1
         return try NamedWeights(name: weights.name, architecture: rule, theta: theta)
-    }
-
-    private func measure(
-        _ weights: NamedWeights, _ tasks: some TaskSource, _ unrolls: UnrollDistribution, _ threads: Int,
-        _ progress: @Sendable (Int) -> Void
-    ) async throws -> Samples {
-        try await withThrowingTaskGroup(of: Samples.self) { group in
-            var samples: Samples = []
-            var done = 0
-            func take(_ more: Samples) {
-                samples += more
-                done += 1
-                progress(done)
-            }
-            for run in 0..<runs {
-                if run >= max(threads, 1), let more = try await group.next() { take(more) }
-                let settings = unrolls.draw(tasks, seed: Random.mix(seed ^ Random.mix(UInt64(run))))
-                group.addTask { try StatisticRanges.samples(settings, weights) }
-            }
-            for try await more in group { take(more) }
-            return samples
-        }
     }
 
     private static func samples(_ settings: RunSettings, _ weights: NamedWeights) throws -> Samples {

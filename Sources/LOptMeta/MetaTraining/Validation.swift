@@ -13,15 +13,8 @@ public struct Validation: Sendable {
     public func objective(
         _ parameters: MetaParameters, _ z: [Double], _ objective: Objective, threads: Int
     ) async -> Double {
-        await withTaskGroup(of: (Int, Double).self) { group in
-            var values = [Double](repeating: 0, count: unrolls.count)
-            for (i, settings) in unrolls.enumerated() {
-                if i >= max(threads, 1), let (done, value) = await group.next() { values[done] = value }
-                group.addTask { (i, Validation.value(settings, parameters, z, objective)) }
-            }
-            for await (done, value) in group { values[done] = value }
-            return values.reduce(0, +) / Double(max(values.count, 1))
-        }
+        let values = await concurrentMap(unrolls, threads: threads) { Validation.value($0, parameters, z, objective) }
+        return values.reduce(0, +) / Double(max(values.count, 1))
     }
 
     private static func value(

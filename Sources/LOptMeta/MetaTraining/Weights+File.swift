@@ -2,12 +2,12 @@ import Foundation
 import LOptCore
 
 extension Weights {
-    /// Writes a weights file with these notes beside the values; throws a `ConfigurationError` with its path and what failed.
+    /// Writes a weights file with these notes beside the values; throws a `LOptMetaError` with its path and what failed.
     public borrowing func write(to url: URL, notes: [(key: String, value: String)]) throws {
         var strings: [UnsafeMutablePointer<CChar>] = []
         defer { for string in strings { free(string) } }
         func copy(_ text: String) throws -> UnsafeMutablePointer<CChar> {
-            guard let string = strdup(text) else { throw ConfigurationError("'\(url.path)': no memory") }
+            guard let string = strdup(text) else { throw LOptMetaError("'\(url.path)': no memory") }
             strings.append(string)
             return string
         }
@@ -18,7 +18,7 @@ extension Weights {
         do throws(LOptError) {
             try write(path: path, notes: UnsafeBufferPointer(table), allocator: .system)
         } catch {
-            throw ConfigurationError("'\(url.path)': \(error)")
+            throw LOptMetaError("'\(url.path)': \(error)")
         }
     }
 }

@@ -1,11 +1,9 @@
 import Foundation
 
-/// A file or folder that the system would not give: one line with its path, what was to be done with it, and the system's reason.
-public struct FileError: Error, CustomStringConvertible {
-    public let description: String
-
-    init(_ url: URL, _ verb: String, _ error: any Error) {
-        description = "'\(url.path)' cannot be \(verb): \(FileError.reason(error))"
+extension LOptMetaError {
+    /// A file or folder that the system would not give: its path, what was to be done with it, and the system's reason.
+    fileprivate init(_ url: URL, _ verb: String, _ error: any Error) {
+        self.init("'\(url.path)' cannot be \(verb): \(LOptMetaError.reason(error))")
     }
 
     /// What Foundation wraps is the system's error number, as a rule; its own words name no path, or several.
@@ -21,10 +19,10 @@ public struct FileError: Error, CustomStringConvertible {
     }
 }
 
-/// Every file and folder of meta-training and evaluation is read and written through these; what fails is a `FileError`.
+/// Every file and folder of meta-training and evaluation is read and written through these; what fails is an `LOptMetaError`.
 extension URL {
     func access<Result>(_ verb: String, _ body: (URL) throws -> Result) throws -> Result {
-        do { return try body(self) } catch let error as FileError { throw error } catch { throw FileError(self, verb, error) }
+        do { return try body(self) } catch let error as LOptMetaError { throw error } catch { throw LOptMetaError(self, verb, error) }
     }
 
     func readFile() throws -> Data { try access("read") { try Data(contentsOf: $0) } }
@@ -41,25 +39,4 @@ extension URL {
     }
 
     var isFile: Bool { FileManager.default.fileExists(atPath: path) }
-}
-
-extension DecodingError {
-    /// In one line: where in the JSON, and what is wrong there.
-    var line: String {
-        if case .keyNotFound(let key, let context) = self {
-            return "\(DecodingError.place(context)) the key '\(key.stringValue)' is missing"
-        }
-        let context = switch self {
-        case .typeMismatch(_, let context), .valueNotFound(_, let context), .keyNotFound(_, let context),
-            .dataCorrupted(let context): context
-        @unknown default: Context(codingPath: [], debugDescription: "it cannot be decoded")
-        }
-        return "\(DecodingError.place(context)) \(context.debugDescription.replacingOccurrences(of: "\n", with: " "))"
-    }
-
-    private static func place(_ context: Context) -> String {
-        var path = ""
-        for key in context.codingPath { path += key.intValue.map { "[\($0)]" } ?? (path.isEmpty ? "" : ".") + key.stringValue }
-        return path.isEmpty ? "at its top" : "at \(path)"
-    }
 }

@@ -13,7 +13,7 @@ public struct EvaluationSuite: Sendable {
     /// For choosing weights while they are made; not those of the suite, nor of the distribution.
     public let validation: [any TrainingTask]
 
-    /// Throws `ConfigurationError` if the bundled data are not found.
+    /// Throws `LOptMetaError` if the bundled data are not found.
     public init() throws { self.init(data: try BundledData(DataFolder.find())) }
 
     init(data: BundledData) {

@@ -10,7 +10,7 @@ public struct TaskDistribution: TaskSource {
 
     static let textLengths = [8, 12]
 
-    /// Throws `ConfigurationError` if the bundled data are not found.
+    /// Throws `LOptMetaError` if the bundled data are not found.
     public init() throws { self.init(data: try BundledData(DataFolder.find())) }
 
     init(data: BundledData) {

@@ -28,7 +28,11 @@ let kernelTargets = [kernels("LOptKernels", define: "LOPT_BASELINE", march: [])]
 
 let package = Package(
     name: "lopt",
-    products: [.executable(name: "lopt", targets: ["lopt"])],
+    products: [
+        .executable(name: "lopt", targets: ["lopt"]),
+        // Tasks, meta-training and evaluation for a workload of one's own (docs/meta-training.md).
+        .library(name: "LOptMeta", targets: ["LOptMeta", "LOptCore"]),
+    ],
     dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")],
     targets: [
         // MARK: - C modules

@@ -41,11 +41,7 @@ public struct OptimizerOptions {
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
     /// The caller's own threads.
-    public var parallelFor: (@convention(c) (
-        UnsafeMutableRawPointer?, Int32, (@convention(c) (UnsafeMutableRawPointer?, Int32) -> Void)?,
-        UnsafeMutableRawPointer?
-    ) -> Void)?
-    public var parallelContext: UnsafeMutableRawPointer?
+    public var parallelFor: ParallelFor?
 
     public static let mostThreads = 256
 
@@ -113,9 +109,7 @@ public struct Optimizer: ~Copyable {
             tensors = table
             let numbers = try allocator.allocate(Int.self, capacity)
             starts = numbers
-            pool = try ThreadPool(
-                workers: workers, parallelFor: options.parallelFor, parallelContext: options.parallelContext,
-                allocator: allocator)
+            pool = try ThreadPool(workers: workers, parallelFor: options.parallelFor, allocator: allocator)
             (self.scratch, self.tensors, self.starts) = (floats, table, numbers)
         } catch {
             allocator.deallocate(scratch, workers * stride)

@@ -14,6 +14,13 @@ struct CallerScales {
     var decayByStepSize: Double { decayForm == .byStepSize ? learningRate * weightDecay : 0 }
 }
 
+/// What is the same for all tensors at a step.
+struct StepConstants {
+    let features: StepFeatures
+    /// The nominal head where no pass takes its mean: a number or, where each element has a head of its own, 0.
+    let nominalHead: Double
+}
+
 extension Rule {
     /// What sweep C or D does in a pass, with what is known of the tensor by then.
     func apply(_ pass: Pass, _ t: Tensor, _ caller: CallerScales) -> lopt_apply {
@@ -93,10 +100,12 @@ extension Rule {
         apply.decay_keep = finite(keep)
     }
 
-    /// The nominal head where no pass takes its mean: a number or, where each element has a head of its own, 0.
-    func nominalHead(_ steps: StepFeatures) -> Double {
-        guard plan.nominal == .known else { return 0 }
-        return architecture.nominalController ? architecture.constantOutput(Architecture.nominalOutput, theta, steps) : 1
+    func constants(step: Int64) -> StepConstants {
+        let features = StepFeatures(step: step)
+        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0) }
+        let head = architecture.nominalController
+            ? architecture.constantOutput(Architecture.nominalOutput, theta, features) : 1
+        return StepConstants(features: features, nominalHead: head)
     }
 
     /// nominal_stepsize exp(n exp_mult), the caller's scales not included: n is the head, or its mean, plus what the extensions

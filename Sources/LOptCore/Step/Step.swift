@@ -37,7 +37,7 @@ extension Optimizer {
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
             maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
-            stepFeatures: StepFeatures(step: tensors[range.lowerBound].progress.steps), starts: starts,
+            constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count)
         work.run(.look, range, on: pool)
         let outcome = judge(range)

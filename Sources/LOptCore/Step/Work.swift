@@ -26,7 +26,7 @@ struct Work {
     let maxUpdateRatio: Double
     let isInline: Bool
     /// Of the first tensor's step; most often all tensors are at the same.
-    let stepFeatures: StepFeatures
+    let constants: StepConstants
     /// The number of the first item of each tensor of the range.
     let starts: UnsafeMutablePointer<Int>
     /// Of the optimizer, not of the range.
@@ -118,114 +118,6 @@ struct Work {
         if t.pointee.isSmall { stepWhole(t, scratch) }
     }
 
-    // MARK: A pass
-
-    private func chunks(_ pass: Int, _ geometry: Geometry) -> Int {
-        rule.plan.passes[pass].sweep == .elements ? geometry.flatChunks : geometry.chunks
-    }
-
-    /// What a pass needs of the whole tensor before it begins.
-    @inline(never)
-    private func prepare(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>) {
-        let pass = rule.plan.passes[pass]
-        if pass.sweep != .accumulate {
-            t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee.options))
-        } else if t.pointee.geometry.isFactored {
-            var kernelRule = rule.kernel
-            kernels.update_factors(&kernelRule, &t.pointee.memory.view, t.pointee.memory.factorMeans)
-        }
-    }
-
-    @inline(never)
-    private func sweep(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        let sweep = rule.plan.passes[pass].sweep
-        guard sweep != .elements else { return sweepD(t, index, scratch) }
-        var chunk = t.pointee.geometry.chunk(index), kernelRule = rule.kernel
-        if sweep == .accumulate {
-            let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_B))
-            kernels.sweep_b(&kernelRule, &t.pointee.memory.view, &chunk, sums, scratch)
-        } else {
-            let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_C))
-            kernels.sweep_c(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, &chunk, sums, scratch)
-        }
-    }
-
-    private func sweepD(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        let begin = index * Geometry.chunkElements
-        let end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
-        var kernelRule = rule.kernel
-        let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_C))
-        kernels.sweep_d(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, Int64(begin), Int64(end), sums, scratch)
-    }
-
-    /// The sums of a chunk.
-    private func zeroed(_ sums: UnsafeMutablePointer<Double>, _ chunk: Int, _ slots: Int) -> UnsafeMutablePointer<Double> {
-        let own = sums + chunk * slots
-        for slot in 0..<slots { own[slot] = 0 }
-        return own
-    }
-
-    /// What follows from the sums of a pass: for the next one or, after the last, for the caller.
-    @inline(never)
-    private func settle(_ index: Int, _ t: UnsafeMutablePointer<Tensor>) {
-        let pass = rule.plan.passes[index]
-        if pass.sweep == .accumulate { settleMoments(t) } else { settle(pass, chunks(index, t.pointee.geometry), t) }
-        if index + 1 < rule.plan.passes.count { prepare(index + 1, t) } else { record(t) }
-    }
-
-    @inline(never)
-    private func settleMoments(_ t: UnsafeMutablePointer<Tensor>) {
-        let sums = TensorSums(adding: t.pointee), step = t.pointee.progress.steps
-        let features = step == stepFeatures.step ? stepFeatures : StepFeatures(step: step)
-        t.pointee.report.sums.gradient = sums.sum(Int(LOPT_SUM_G2))
-        t.pointee.report.sums.parameter = sums.sum(Int(LOPT_SUM_P2))
-        t.pointee.report.sums.nonfiniteParameters = sums.sum(Int(LOPT_SUM_NONFINITE))
-        t.pointee.step.logStepShift = rule.logStepShift(t.pointee, sums, tensors: tensorCount)
-        if rule.plan.nominal != .mean { setStepSize(t, head: rule.nominalHead(features)) }
-        if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, features) }
-    }
-
-    @inline(never)
-    private func settle(_ pass: Pass, _ chunks: Int, _ t: UnsafeMutablePointer<Tensor>) {
-        var sums = [6 of Double](repeating: 0)
-        for chunk in 0..<chunks {
-            for slot in 0..<sums.count { sums[slot] += t.pointee.memory.stepSums[chunk * sums.count + slot] }
-        }
-        let count = Double(t.pointee.geometry.count)
-        t.pointee.report.sums.nominal = sums[Int(LOPT_SUM_W2)]
-        if pass.sweep == .network {
-            t.pointee.report.sums.blackbox = sums[Int(LOPT_SUM_U2)]
-            t.pointee.report.sums.cross = sums[Int(LOPT_SUM_UW)]
-        } else if pass.terms == .nominal {
-            // Sweep C saw the direction without its scale.
-            t.pointee.report.sums.cross *= Double(t.pointee.step.apply.nominal_scale)
-        }
-        switch pass.measures {
-        case .nothing, .moments: break
-        case .heads, .nominalHead:
-            t.pointee.step.magnitude = sums[Int(LOPT_SUM_MAGNITUDE)] / count
-            t.pointee.step.regularization = sums[Int(LOPT_SUM_REGULARIZATION)] / count
-            if rule.plan.nominal == .mean { setStepSize(t, head: sums[Int(LOPT_SUM_NOMINAL)] / count) }
-        case .update:
-            let measured = t.pointee.report.sums
-            t.pointee.step.limit = UpdateLimit.factor(
-                ratio: maxUpdateRatio, update: measured.update / count, parameter: measured.parameter / count)
-            if t.pointee.step.limit < 1 { Optimizer.count(&t.pointee.report.updatesLimited, 1) }
-        }
-    }
-
-    private func setStepSize(_ t: UnsafeMutablePointer<Tensor>, head: Double) {
-        t.pointee.progress.stepSize = rule.stepSize(head: head, shift: t.pointee.step.logStepShift)
-    }
-
-    private func scales(_ options: TensorOptions) -> CallerScales {
-        CallerScales(
-            learningRate: options.learningRate(learningRateScale), weightDecay: options.weightDecay(weightDecay),
-            decayForm: weightDecayForm)
-    }
-
-    // MARK: Ends
-
     /// A step of a tensor whose gradient is 0 everywhere, with weights that rest then: the caller's decay, nothing else.
     private func rest(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
         Optimizer.count(&t.pointee.report.stepsIdle, 1)
@@ -234,10 +126,11 @@ struct Work {
         t.pointee.report.sums.dropUpdate()
         t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee.options))
         guard t.pointee.step.apply.decay_keep != 1 else { return }
-        for index in 0..<t.pointee.geometry.flatChunks { sweepD(t, index, scratch) }
+        for index in 0..<t.pointee.geometry.flatChunks { sweepElements(t, index, scratch) }
     }
 
-    private func record(_ t: UnsafeMutablePointer<Tensor>) {
+    /// The end of a step.
+    func record(_ t: UnsafeMutablePointer<Tensor>) {
         Optimizer.count(&t.pointee.progress.steps, 1)
         t.pointee.report.wasIdle = false
         if t.pointee.step.limit == 0 { t.pointee.report.sums.dropUpdate() }

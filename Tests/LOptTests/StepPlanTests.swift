@@ -55,7 +55,14 @@ struct StepPlanTests {
         }
         #expect(nominal == 1 && others == 1)
         #expect((networks > 0) == plan.usesNetwork && networks <= (isGuarded ? 3 : 2))
-        #expect(plan.passes.count <= (isGuarded ? 4 : 3))
+    }
+
+    @Test func `the lists are those of architecture.md`() {
+        let lists = Set((0..<512).map { [Self.plan($0, isGuarded: false).sweeps, Self.plan($0, isGuarded: true).sweeps] })
+        #expect(lists == [
+            ["B D", "B D' D"], ["B C", "B C' C"], ["B C' D", "B C' D' D"], ["B C D", "B C' D' C"],
+            ["B C' C", "B C' C' C"],
+        ])
     }
 }
 
@@ -64,14 +71,15 @@ extension StepPlan {
         self = theta.map { Float($0) }.withUnsafeBufferPointer { StepPlan(a, theta: $0.baseAddress!, isGuarded: isGuarded) }
     }
 
-    /// The sweeps of a step, by their letters.
+    /// The sweeps of a step as docs/architecture.md writes them: C' and D' measure only.
     var sweeps: String {
         (0..<passes.count).map { i in
-            switch passes[i].sweep {
+            let prime = passes[i].writes ? "" : "'"
+            return switch passes[i].sweep {
             case .accumulate: "B"
-            case .network: "C"
-            case .elements: "D"
+            case .network: "C" + prime
+            case .elements: "D" + prime
             }
-        }.joined()
+        }.joined(separator: " ")
     }
 }

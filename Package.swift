@@ -61,7 +61,8 @@ let package = Package(
         .executableTarget(name: "specialise", dependencies: ["LOptMeta", "LOptCore"], path: "examples-swift/specialise"),
 
         // MARK: - Tests
-        .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptReference", "LOptCAPI", "CLOpt"]),
+        // LOptMeta makes and writes weights.
+        .testTarget(name: "LOptTests", dependencies: ["LOptCore", "LOptReference", "LOptMeta", "LOptCAPI", "CLOpt"]),
         .testTarget(name: "LOptMetaTests", dependencies: ["LOptMeta", "LOptCore", "LOptReference", "specialise"]),
     ],
     swiftLanguageModes: [.v6]

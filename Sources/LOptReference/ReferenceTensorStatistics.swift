@@ -37,14 +37,15 @@ extension ReferenceOptimizer {
         let clamped = statistics.indices.map { clamp(statistics[$0], toRange: $0) }
         let phi = clamped.dropLast(2), psi = clamped[clamped.count - 2], chi = clamped[clamped.count - 1]
         let tau = Scalar.log(1 + min(Scalar(state.t), Scalar(Architecture.lastScheduledStep)) / 30) / 5
-        var shift = phi.indices.reduce(Scalar(0)) { $0 + theta[a.tensorScaleOffset + $1] * phi[$1] }
+        var shift = phi.indices.reduce(Scalar(0)) { $0 + theta[a.offset(of: .tensorScale) + $1] * phi[$1] }
         if a.tensorSchedule {
-            let w = theta[a.tensorScheduleOffset...].prefix(a.tensorSchedules).map { $0 }
+            let w = theta[a.offset(of: .tensorSchedule)...].prefix(a.count(of: .tensorSchedule)).map { $0 }
             let terms = phi + [psi, 1]
             shift += w[0] * psi + tau * terms.indices.reduce(0) { $0 + w[1 + $1] * terms[$1] }
         }
         if a.tensorCount {
-            shift += (theta[a.tensorCountOffset] + tau * theta[a.tensorCountOffset + 1]) * chi
+            let c = a.offset(of: .tensorCount)
+            shift += (theta[c] + tau * theta[c + 1]) * chi
         }
         return n.map { clamp($0 + shift, toRange: a.statistics) }
     }
@@ -55,6 +56,7 @@ extension ReferenceOptimizer {
             let range = a.defaultStatisticRange(i)
             return min(max(x, Scalar(range.least)), Scalar(range.most))
         }
-        return min(max(x, theta[a.tensorRangesOffset + i]), theta[a.tensorRangesOffset + a.statistics + 1 + i])
+        let ranges = a.offset(of: .tensorRanges)
+        return min(max(x, theta[ranges + i]), theta[ranges + a.statistics + 1 + i])
     }
 }

@@ -91,17 +91,17 @@ struct MetaTrain: AsyncParsableCommand {
         let parameters: MetaParameters
         if let start {
             let named = try NamedWeights(start)
-            let kind = RuleConfiguration(named.weights.architecture).kind
+            let kind = named.weights.architecture.kind
             guard kind == chosen.rule.kind else {
                 throw LOptMetaError(
-                    "--start '\(start)' has weights of kind \(kind), and \(configurationName) is made for \(chosen.rule.kind)")
+                    "--start '\(start)' has weights of kind \(kind.name), and \(configurationName) is made for \(chosen.rule.kind.name)")
             }
             parameters = extend
-                ? MetaParameters(continuing: named.weights, extendedBy: try chosen.rule.architecture())
+                ? MetaParameters(continuing: named.weights, extendedBy: chosen.rule)
                 : MetaParameters(continuing: named.weights)
-            chosen.rule = RuleConfiguration(parameters.architecture)
+            chosen.rule = parameters.architecture
         } else {
-            parameters = MetaParameters(structuredStartOf: try chosen.rule.architecture(), seed: chosen.seed)
+            parameters = MetaParameters(structuredStartOf: chosen.rule, seed: chosen.seed)
         }
         try directory.create()
         let trainer = try MetaTrainer(chosen, start: parameters, tasks: try TaskDistribution(), threads: workers)
@@ -114,7 +114,7 @@ struct MetaTrain: AsyncParsableCommand {
         }
         let checkpoint = try directory.readCheckpoint()
         try checkThatChosen(is: checkpoint)
-        let architecture = try checkpoint.state.configuration.rule.architecture()
+        let architecture = checkpoint.state.configuration.rule
         guard let parameters = MetaParameters(continuing: checkpoint.start, of: architecture) else {
             throw LOptMetaError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
         }

@@ -9,7 +9,7 @@ struct InspectionTests {
     func `what a file says comes out again, value for value`(name: String) throws {
         let weights = try NamedWeights(name)
         let inspection = WeightsInspection(weights)
-        let said = Dictionary(uniqueKeysWithValues: weights.metadata.map { ($0.key, $0.value) })
+        let said = Dictionary(uniqueKeysWithValues: weights.weights.metadata.map { ($0.key, $0.value) })
         #expect(said.count > 10)
         for value in inspection.values {
             guard let text = said[value.key], let file = Double(text) else { continue }

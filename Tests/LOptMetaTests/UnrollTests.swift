@@ -8,7 +8,7 @@ import Testing
 @Suite struct UnrollTests {
     static func weights(_ change: (inout [Double]) -> Void = { _ in }) throws -> Weights {
         let parameters = MetaParameters(
-            structuredStartOf: try RuleConfiguration.star(extensions: true).architecture(), seed: 3)
+            structuredStartOf: Architecture.star(extensions: true), seed: 3)
         var z = [Double](repeating: 0, count: parameters.count)
         change(&z)
         return try parameters.weights(z)
@@ -98,7 +98,7 @@ import Testing
     }
 
     @Test func `the structured start has one step size, which falls only late`() throws {
-        let architecture = try RuleConfiguration.star(extensions: false).architecture()
+        let architecture = Architecture.star(extensions: false)
         let parameters = MetaParameters(structuredStartOf: architecture, seed: 1)
         let theta = parameters.theta([Double](repeating: 0, count: parameters.count)).map(Double.init)
         let reference = ReferenceOptimizer<Double>(architecture: architecture, theta: theta)

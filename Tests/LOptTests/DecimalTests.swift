@@ -2,7 +2,7 @@ import Testing
 
 @testable import LOptCore
 
-/// Decimal numbers to doubles and back, against those of the standard library, which round correctly.
+/// Decimal numbers to doubles, against those of the standard library, which round correctly.
 @Suite struct DecimalTests {
     private func parse(_ text: String) -> Double? {
         Array(text.utf8).withUnsafeBytes { DecimalScanner.number($0) }
@@ -12,12 +12,6 @@ import Testing
         Array(text.utf8).withUnsafeBytes { text in
             DecimalScanner.list(text).map { list in (0..<list.count).map { list.values[$0] } }
         }
-    }
-
-    private func format(_ value: Double) -> String {
-        var message: Message = ""
-        message.append(decimal: value)
-        return message.withCString { String(cString: $0) }
     }
 
     @Test(arguments: [
@@ -82,21 +76,6 @@ import Testing
         #expect(list(text) == nil)
     }
 
-    @Test func numbersAreWrittenAsOneWould() {
-        let numbers: [(Double, String)] = [
-            (0, "0.0"), (-0.0, "-0.0"), (1, "1.0"), (-1, "-1.0"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"),
-            (0.001, "0.001"), (.nan, "nan"), (.infinity, "inf"), (-.infinity, "-inf"), (0.0002, "0.0002"),
-            (1e-4, "0.0001"), (1e-5, "1e-5"), (1e-12, "1e-12"), (1.5e-7, "1.5e-7"),
-            (0.1 + 0.2, "0.30000000000000004"),
-            (100, "100.0"), (123.456, "123.456"), (1e15, "1000000000000000.0"), (1e16, "1e16"), (1e300, "1e300"),
-            (.leastNonzeroMagnitude, "5e-324"), (.greatestFiniteMagnitude, "1.7976931348623157e308"),
-            (1.0 / 3, "0.3333333333333333"),
-            (Double(Float(0.1)), "0.10000000149011612"), (.leastNormalMagnitude, "2.2250738585072014e-308"),
-            (1.0.nextDown, "0.9999999999999999"), (1.0.nextUp, "1.0000000000000002"), (0x1p53, "9007199254740992.0"),
-        ]
-        for (number, text) in numbers { #expect(format(number) == text) }
-    }
-
     @Test func everyDoubleReadsBack() throws {
         var noise = Noise(state: 11)
         var tried = 0
@@ -104,13 +83,11 @@ import Testing
             let value = Double(bitPattern: noise.next())
             guard value.isFinite else { continue }
             tried += 1
-            let text = format(value)
-            #expect(Double(text)?.bitPattern == value.bitPattern, "\(value): \(text)")
-            #expect(parse(text)?.bitPattern == value.bitPattern, "\(value): \(text)")
+            #expect(parse("\(value)")?.bitPattern == value.bitPattern, "\(value)")
         }
         for exponent in stride(from: -1074, through: 1023, by: 9) {
             let power = Double(sign: .plus, exponent: exponent, significand: 1)
-            for value in [power, power.nextDown] { #expect(parse(format(value))?.bitPattern == value.bitPattern) }
+            for value in [power, power.nextDown] { #expect(parse("\(value)")?.bitPattern == value.bitPattern) }
         }
     }
 }

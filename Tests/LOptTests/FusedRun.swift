@@ -1,3 +1,5 @@
+import LOptMeta
+
 @testable import LOptCore
 
 /// An optimizer with fused kernels and the memory of its tensors, for comparison with the reference.
@@ -17,12 +19,8 @@ final class FusedRun {
         // Tests are small; the threads are to be used all the same.
         options.leastParallelElements = 0
         configure(&options)
-        let values = theta.map { Float($0) }
-        let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: values.count)
-        defer { buffer.deallocate() }
-        _ = buffer.initialize(from: values)
         let weights = try Weights(
-            architecture: architecture.kind == .star ? architecture : architecture.withoutStar, theta: UnsafeBufferPointer(buffer), allocator: .system)
+            architecture: architecture.kind == .star ? architecture : architecture.withoutStar, theta: theta.map { Float($0) })
         optimizer = try Optimizer(weights, options)
     }
 

@@ -204,8 +204,8 @@ struct KernelReferenceTests {
         a.aggregateNominalMagnitude = aggregates
         var theta = Self.theta(a, seed: 1)
         for i in 0...a.statistics {
-            theta[a.tensorRangesOffset + i] = -1 + 0.0625 * Double(i)
-            theta[a.tensorRangesOffset + a.statistics + 1 + i] = -0.5 + 0.0625 * Double(i)
+            theta[a.offset(of: .tensorRanges) + i] = -1 + 0.0625 * Double(i)
+            theta[a.offset(of: .tensorRanges) + a.statistics + 1 + i] = -0.5 + 0.0625 * Double(i)
         }
         for shape in [[], [130], [33, 47], [1, 130, 1], [300, 300]] {
             #expect(try Self.compare(a, shape, theta: theta, others: 5) <= 2e-6, "\(shape)")

@@ -38,11 +38,11 @@ import LOptReference
     func everyTensorScaleHasItsWeight(shape: [Int]) {
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
-        #expect(architecture.tensorScales == 7)
+        #expect(architecture.count(of: .tensorScale) == 7)
         let phi = Self.phi + [1]
         for i in phi.indices {
             var theta = Self.zeros(architecture)
-            theta[architecture.tensorScaleOffset + i] = 0.75
+            theta[architecture.offset(of: .tensorScale) + i] = 0.75
             let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
             var state = optimizer.makeState(shape: shape)
             var p: [Double] = [3, -4]
@@ -60,7 +60,7 @@ import LOptReference
         architecture.tensorScale = true
         var theta = Self.zeros(architecture)
         let weights = [0.125, 0.25, -0.125, 0, 0, 0, 0]
-        theta.replaceSubrange(architecture.tensorScaleOffset..., with: weights)
+        theta.replaceSubrange(architecture.offset(of: .tensorScale)..., with: weights)
         let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
         var state = optimizer.makeState(shape: [2])
         var p: [Double] = [3, -4]
@@ -81,7 +81,7 @@ import LOptReference
         architecture.tensorScale = true
         architecture.nominalController = false
         var theta = Self.zeros(architecture)
-        theta[architecture.tensorScaleOffset + 6] = 0.25
+        theta[architecture.offset(of: .tensorScale) + 6] = 0.25
         let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)
         var state = optimizer.makeState(shape: [1])
         var p: [Double] = [3]
@@ -96,7 +96,7 @@ import LOptReference
         let theta = noise(plain.metaParameters, seed: 1).map { 0.1 * $0 }
         let optimizers = [
             ReferenceOptimizer(architecture: plain, theta: theta),
-            ReferenceOptimizer(architecture: scaled, theta: theta + Array(repeating: 0, count: scaled.tensorScales)),
+            ReferenceOptimizer(architecture: scaled, theta: theta + Array(repeating: 0, count: scaled.count(of: .tensorScale))),
         ]
         let results = optimizers.map { optimizer in
             var state = optimizer.makeState(shape: [2, 3])
@@ -126,13 +126,13 @@ import LOptReference
     @Test func everyTermOfTheTensorScheduleHasItsWeightAndItsTime() {
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule) = (true, true)
-        #expect(architecture.tensorSchedules == 10)
+        #expect(architecture.count(of: .tensorSchedule) == 10)
         let terms = Self.phi + [1, Double.log(1 / (0.5 + 1e-12) + 1e-3), 1]
         for t in [0, 1, 600, 30_000, 1 << 40] {
             let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
             for i in 0..<10 {
                 let n = 0.75 * (i == 0 ? terms[7] : tau * terms[i - 1])
-                Self.expectLogStep(n, architecture, weight: architecture.tensorScheduleOffset + i, t: t)
+                Self.expectLogStep(n, architecture, weight: architecture.offset(of: .tensorSchedule) + i, t: t)
             }
         }
     }
@@ -149,12 +149,12 @@ import LOptReference
     @Test func theTensorCountHasItsWeightAndItsTime() {
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
-        #expect(architecture.metaParameters == architecture.tensorScheduleOffset + 12)
+        #expect(architecture.metaParameters == architecture.offset(of: .tensorSchedule) + 12)
         for (t, tensors) in [(0, 1), (0, 50), (600, 1), (600, 50), (1 << 40, 7)] {
             let tau = Double.log(1 + Double(min(t, 30_000)) / 30) / 5
             for i in 0..<2 {
                 let n = 0.75 * (i == 0 ? 1 : tau) * (Double.log(Double(tensors)) / 2 - 1)
-                Self.expectLogStep(n, architecture, weight: architecture.tensorCountOffset + i, t: t, tensors: tensors)
+                Self.expectLogStep(n, architecture, weight: architecture.offset(of: .tensorCount) + i, t: t, tensors: tensors)
             }
         }
     }
@@ -167,18 +167,18 @@ import LOptReference
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
         architecture.tensorRanges = true
-        #expect(architecture.statistics == 9 && architecture.tensorRangeValues == 20)
+        #expect(architecture.statistics == 9 && architecture.count(of: .tensorRanges) == 20)
         let statistics = Self.phi + [1, Double.log(1 / (0.5 + 1e-12) + 1e-3), Double.log(7.0) / 2 - 1]
         for i in 0...9 {
             let weight = switch i {
-            case ..<7: architecture.tensorScaleOffset + i
-            case 7: architecture.tensorScheduleOffset
-            default: architecture.tensorCountOffset
+            case ..<7: architecture.offset(of: .tensorScale) + i
+            case 7: architecture.offset(of: .tensorSchedule)
+            default: architecture.offset(of: .tensorCount)
             }
             var theta = Self.zeros(architecture)
             for j in 0...9 {
-                theta[architecture.tensorRangesOffset + j] = j == i ? least : -1000
-                theta[architecture.tensorRangesOffset + 10 + j] = j == i ? most : 1000
+                theta[architecture.offset(of: .tensorRanges) + j] = j == i ? least : -1000
+                theta[architecture.offset(of: .tensorRanges) + 10 + j] = j == i ? most : 1000
             }
             theta[weight] = 1
             let optimizer = ReferenceOptimizer(architecture: architecture, theta: theta)

@@ -1,4 +1,5 @@
 import Foundation
+import LOptMeta
 
 @testable import LOptCore
 
@@ -83,12 +84,8 @@ func weights(of file: [UInt8], allocator: Allocator = .system) throws(LOptError)
 }
 
 func weights(_ architecture: Architecture, theta: [Float]? = nil) throws(LOptError) -> WeightsContents {
-    let theta = theta ?? (0..<architecture.metaParameters).map { Float($0) / 64 }
-    let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: theta.count)
-    defer { memory.deallocate() }
-    _ = memory.initialize(from: theta)
-    return WeightsContents(
-        try Weights(architecture: architecture, theta: UnsafeBufferPointer(memory), allocator: .system))
+    WeightsContents(
+        try Weights(architecture: architecture, theta: theta ?? (0..<architecture.metaParameters).map { Float($0) / 64 }))
 }
 
 /// Their metadata's value of a key.

@@ -47,9 +47,9 @@ import Testing
         let a = weights.architecture
         var places = [
             "momentum_decays": a.momentumDecaysOffset, "rms_decays": a.rmsDecayOffset,
-            "adafactor_decays": a.adafactorDecaysOffset, "tensor_scale": a.tensorScaleOffset,
-            "tensor_schedule": a.tensorScheduleOffset, "tensor_count": a.tensorCountOffset,
-            "tensor_ranges": a.tensorRangesOffset,
+            "adafactor_decays": a.adafactorDecaysOffset, "tensor_scale": a.offset(of: .tensorScale),
+            "tensor_schedule": a.offset(of: .tensorSchedule), "tensor_count": a.offset(of: .tensorCount),
+            "tensor_ranges": a.offset(of: .tensorRanges),
         ]
         for layer in 0..<3 {
             places["w\(layer)"] = a.weightOffset(layer)

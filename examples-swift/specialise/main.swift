@@ -48,7 +48,7 @@ func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) asy
     stage.unrolls.scheduled = 0
     stage.unrolls.freeCost = 0
     var configuration = MetaTrainingConfiguration(stages: [stage])
-    configuration.rule = RuleConfiguration(shipped.architecture)
+    configuration.rule = shipped.architecture
     configuration.averaging = 0.98
 
     let trainer = try MetaTrainer(

@@ -4,15 +4,16 @@
 ///
 /// Names and defaults are those of the constructors; `hidden_size` there is `hiddenSize` here.
 public struct Architecture: Equatable, Sendable {
-    public enum Kind: Sendable {
+    /// The raw value is part of the digest.
+    public enum Kind: UInt8, Sendable {
         /// STAR: direction, magnitude, nominal magnitude and regularisation magnitude.
         case star
         /// small_fc_lopt: direction and magnitude.
         case smallFC
     }
 
-    /// The direction G of the nominal term.
-    public enum NominalEstimator: Sendable {
+    /// The direction G of the nominal term. The raw value is part of the digest.
+    public enum NominalEstimator: UInt8, Sendable {
         /// The gradient.
         case sgd
         /// The slowest momentum, m_K.
@@ -60,21 +61,19 @@ public struct Architecture: Equatable, Sendable {
 
     // MARK: Extensions, off by default
 
-    /// The nominal log-step also sees scales of the tensor: n += sum_i u_i phi_i.
-    public var tensorScale = false
-    /// With `tensorScale`, what the scales say may change with the logarithm of the step, and one scale more is seen:
-    /// n += w_0 psi + tau sum_i w_i (phi, psi, 1)_i.
-    public var tensorSchedule = false
-    /// With `tensorScale`, the log-step also sees how many tensors the optimizer has: n += (c_0 + tau c_1) (log(count) / 2 - 1).
-    public var tensorCount = false
-    /// With `tensorScale`, the range in which each statistic and the log-step itself are clamped comes with the weights; else it is
-    /// the default of `statisticRange`.
-    public var tensorRanges = false
+    /// Bit i: the extension of raw value i, which is a tensor of the weights file. The digest has them so.
+    private(set) var extensionBits: UInt64 = 0
     /// A tensor whose gradient is 0 everywhere rests in that step: nothing of it changes, its step counter included, but for the
     /// caller's weight decay.
     public var skipIdleTensors = false
     /// In place of the 1e-6 of rsqrt(v + 1e-6), in the nominal direction alone.
     public var nominalEpsilon = 1e-6
+
+    /// Whether an extension that is a tensor is on.
+    public subscript(which: Extension) -> Bool {
+        get { extensionBits & which.bit != 0 }
+        set { extensionBits = newValue ? extensionBits | which.bit : extensionBits & ~which.bit }
+    }
 
     public init() {}
 }
@@ -86,14 +85,6 @@ extension Architecture {
     public var inputs: Int { features + Architecture.timescales.count }
     /// Direction, magnitude and, for STAR, nominal and regularisation magnitude.
     public var outputs: Int { kind == .star ? 4 : 2 }
-    /// Weights of the extension `tensorScale`: log RMS(p), K persistences, K signal-to-noise ratios, size, rank < 2.
-    public var tensorScales: Int { tensorScale ? 3 + 2 * momenta : 0 }
-    /// Weights of the extension `tensorSchedule`: of psi, then of tau times each phi, psi and 1.
-    public var tensorSchedules: Int { tensorSchedule ? 3 + tensorScales : 0 }
-    /// Weights of the extension `tensorCount`.
-    public var tensorCounts: Int { tensorCount ? 2 : 0 }
-    /// Numbers of the extension `tensorRanges`: the least, then the most of every statistic and of the log-step.
-    public var tensorRangeValues: Int { tensorRanges ? 2 * (statistics + 1) : 0 }
     public var layers: Int { hiddenLayers + 1 }
 
     /// Rows of w_l.
@@ -102,7 +93,7 @@ extension Architecture {
     public func fanOut(_ layer: Int) -> Int { layer == hiddenLayers ? outputs : hiddenSize }
 
     /// Where each meta-parameter lies in one flat buffer: momentum, rms and adafactor decay offsets, then w and b of each
-    /// layer, then the tensor scales, the tensor schedule, the tensor count and the tensor ranges.
+    /// layer, then the extensions that are on. `block` has them all.
     public var momentumDecaysOffset: Int { 0 }
     public var rmsDecayOffset: Int { momenta }
     public var adafactorDecaysOffset: Int { momenta + 1 }
@@ -112,14 +103,4 @@ extension Architecture {
         return offset
     }
     public func biasOffset(_ layer: Int) -> Int { weightOffset(layer) + fanIn(layer) * fanOut(layer) }
-    public var tensorScaleOffset: Int { weightOffset(layers) }
-    public var tensorScheduleOffset: Int { tensorScaleOffset + tensorScales }
-    public var tensorCountOffset: Int { tensorScheduleOffset + tensorSchedules }
-    public var tensorRangesOffset: Int { tensorCountOffset + tensorCounts }
-    /// The number of meta-parameters.
-    public var metaParameters: Int { tensorRangesOffset + tensorRangeValues }
-
-    /// 1 - beta = (1 - beta0) * exp(10 theta), in this form because 1 - (1 - x) would cancel.
-    ///
-    /// Second moment and factored accumulators clip beta, hence 1 - beta, to [0, 1]; momenta do not.
 }

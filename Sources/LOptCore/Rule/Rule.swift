@@ -6,7 +6,7 @@ struct Rule {
     var kernel = lopt_rule()
     let architecture: Architecture
     let plan: StepPlan
-    /// The meta-parameters, laid out by the architecture's offsets.
+    /// The meta-parameters, laid out as the architecture says.
     let theta: UnsafeMutablePointer<Float>
     private let constants: UnsafeMutablePointer<Float>
     private let constantCount: Int

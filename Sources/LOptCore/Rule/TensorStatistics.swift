@@ -60,13 +60,15 @@ extension Rule {
         let a = architecture
         guard a.tensorScale, plan.nominal != .off else { return 0 }
         let statistics = TensorStatistics(t, sums, momenta: a.momenta, tensors: tensors)
+        let ranges = a.ranges(theta)
         func phi(_ i: Int) -> Double {
-            let range = a.statisticRange(i, theta)
+            let range = a.statisticRange(i, in: ranges)
             return min(max(statistics.values[i], range.least), range.most)
         }
         let tau = a.tensorSchedule || a.tensorCount ? Architecture.scheduleTime(t.progress.steps) : 0
-        let scales = a.tensorScales
-        let u = theta + a.tensorScaleOffset, w = theta + a.tensorScheduleOffset, c = theta + a.tensorCountOffset
+        let scales = a.count(of: .tensorScale)
+        let u = theta + a.offset(of: .tensorScale), w = theta + a.offset(of: .tensorSchedule)
+        let c = theta + a.offset(of: .tensorCount)
         var n = 0.0
         for i in 0..<scales { n += (Double(u[i]) + (a.tensorSchedule ? tau * Double(w[1 + i]) : 0)) * phi(i) }
         if a.tensorCount { n += (Double(c[0]) + tau * Double(c[1])) * phi(scales + 1) }
@@ -98,11 +100,14 @@ extension Architecture {
     /// Where statistic `i` is clamped; i = `statistics` is the nominal log-step with all that was added to it. Without the
     /// extension `tensorRanges`, what ordinary training shows, and sizes and numbers of tensors as networks have them: any weights may come without.
     public func statisticRange(_ i: Int, _ theta: UnsafePointer<Float>) -> (least: Double, most: Double) {
-        if tensorRanges {
-            let ranges = theta + tensorRangesOffset
-            return (Double(ranges[i]), Double(ranges[statistics + 1 + i]))
-        }
-        return defaultStatisticRange(i)
+        statisticRange(i, in: ranges(theta))
+    }
+
+    func ranges(_ theta: UnsafePointer<Float>) -> UnsafePointer<Float>? { tensorRanges ? theta + offset(of: .tensorRanges) : nil }
+
+    func statisticRange(_ i: Int, in ranges: UnsafePointer<Float>?) -> (least: Double, most: Double) {
+        guard let ranges else { return defaultStatisticRange(i) }
+        return (Double(ranges[i]), Double(ranges[statistics + 1 + i]))
     }
 
     public func defaultStatisticRange(_ i: Int) -> (least: Double, most: Double) {

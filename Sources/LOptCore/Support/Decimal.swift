@@ -1,5 +1,4 @@
-/// Decimal numbers to doubles and back, without libc: strtod and printf take the caller's locale, in which 0.9 may be
-/// 0,9. Nothing here is fast; a weights file has some twenty numbers.
+/// Decimal numbers to doubles, without libc: strtod takes the caller's locale, in which 0.9 may be 0,9. Nothing here is fast; a weights file has some twenty numbers.
 struct DecimalScanner {
     private let text: UnsafeRawBufferPointer
     private var position = 0
@@ -118,86 +117,6 @@ extension Double {
             wide.shiftLeft(shift)
             let isInexact = wide.scale(byTenTo: exponent)
             self = wide.double(shiftedRight: shift, isInexact: isInexact)
-        }
-    }
-}
-
-extension Message {
-    /// The fewest digits, up to 17, that read back as the same double, as in 0.9, 1.0 and 1e-12; nan, inf.
-    mutating func append(decimal value: Double) {
-        guard value.isFinite else { return append(value) }
-        if value.sign == .minus { append(byte: UInt8(ascii: "-")) }
-        let magnitude = value.magnitude
-        guard magnitude > 0 else { return append(literal: "0.0") }
-        let (all, point) = Message.digits17(magnitude)
-        var digits = all
-        var exponent = point
-        var divisor: UInt64 = 10_000_000_000_000_000
-        while divisor > 1 {
-            let candidate = (all + divisor / 2) / divisor
-            if Double(candidate, timesTenTo: point + Message.zeros(divisor)) == magnitude {
-                (digits, exponent) = (candidate, point + Message.zeros(divisor))
-                break
-            }
-            divisor /= 10
-        }
-        while digits % 10 == 0 { (digits, exponent) = (digits / 10, exponent + 1) }
-        append(digits: digits, exponent: exponent)
-    }
-
-    private static func zeros(_ powerOfTen: UInt64) -> Int {
-        var (power, zeros) = (powerOfTen, 0)
-        while power >= 10 { (power, zeros) = (power / 10, zeros + 1) }
-        return zeros
-    }
-
-    /// value = digits * 10^exponent to the nearest of 17 digits, which always reads back the same.
-    private static func digits17(_ value: Double) -> (digits: UInt64, exponent: Int) {
-        let isSubnormal = value.exponentBitPattern == 0
-        let bits = value.significandBitPattern | (isSubnormal ? 0 : 1 << 52)
-        let exponent2 = isSubnormal ? -1074 : Int(value.exponentBitPattern) - 1075
-        // value < 2^(exponent2 + 53), and log10(2) is 0.30103: a guess that gives 18 to 20 digits, then fewer.
-        var exponent = (exponent2 + 53) * 30103 / 100_000 - 20
-        while true {
-            var wide = WideInteger(bits)
-            // An integer, and 64 bits behind the point that a division needs to round.
-            let shift = max(0, exponent2) + 64
-            wide.shiftLeft(shift)
-            let isInexact = wide.scale(byTenTo: -exponent)
-            let digits = wide.integer(shiftedRight: shift - exponent2, isInexact: isInexact)
-            if let digits, digits < 100_000_000_000_000_000 { return (digits, exponent) }
-            exponent += 1
-        }
-    }
-
-    /// Plain for magnitudes of 1e-4 to 1e16, else with an exponent; a number always shows that it may have a fraction.
-    private mutating func append(digits: UInt64, exponent: Int) {
-        let count = Message.zeros(digits) + 1
-        let point = count + exponent
-        if point > -4 && point <= 16 {
-            append(digits: digits, count: count, point: point)
-            if exponent >= 0 {
-                for _ in 0..<exponent { append(byte: UInt8(ascii: "0")) }
-                append(literal: ".0")
-            }
-        } else {
-            append(digits: digits, count: count, point: 1)
-            append(literal: "e")
-            append(point - 1)
-        }
-    }
-
-    private mutating func append(digits: UInt64, count: Int, point: Int) {
-        if point <= 0 {
-            append(literal: "0.")
-            for _ in 0..<(-point) { append(byte: UInt8(ascii: "0")) }
-        }
-        var divisor: UInt64 = 1
-        for _ in 1..<max(count, 1) { divisor *= 10 }
-        for position in 0..<count {
-            if position == point && position > 0 { append(byte: UInt8(ascii: ".")) }
-            append(byte: UInt8(ascii: "0") + UInt8(digits / divisor % 10))
-            divisor = max(divisor / 10, 1)
         }
     }
 }

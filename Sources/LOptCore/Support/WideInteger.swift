@@ -1,5 +1,5 @@
-/// A natural number of up to 1536 bits: enough for every double times the power of ten that makes it, or its decimal
-/// digits, an integer. Decimal conversions need it to round exactly.
+/// A natural number of up to 1536 bits: enough for every double times the power of ten that makes it an integer. The scanner of
+/// decimals needs it to round exactly.
 struct WideInteger {
     private static let words = 24
     private static let tenTo19: UInt64 = 10_000_000_000_000_000_000
@@ -76,7 +76,7 @@ struct WideInteger {
 
     /// self / 2^count to the nearest integer, ties to even, or nil if that is 2^64 or more; `isInexact` says that the
     /// number meant is a little larger than this one.
-    func integer(shiftedRight count: Int, isInexact: Bool) -> UInt64? {
+    private func integer(shiftedRight count: Int, isInexact: Bool) -> UInt64? {
         guard bitWidth - count <= 64, count < 64 * WideInteger.words else { return bitWidth <= count ? 0 : nil }
         let (whole, bits) = (count / 64, UInt64(count % 64))
         var quotient = word[whole] >> bits

@@ -14,7 +14,7 @@ public struct Weights: ~Copyable {
     /// The table of the file that they come from, for its metadata.
     let file: SafeTensors?
 
-    /// `architecture.metaParameters` values, laid out by the offsets of `Architecture`. They live as long as the weights.
+    /// `architecture.metaParameters` values, laid out as `architecture.block` says. They live as long as the weights.
     public var theta: UnsafePointer<Float> { UnsafePointer(values.pointer) }
 
     /// The value of a key in the file's metadata, nil if there is none. It lives as long as the weights.
@@ -33,7 +33,7 @@ public struct Weights: ~Copyable {
 extension Weights {
     /// A weights file has a few kilobytes; the widest network allowed has 3.4 MB, and notes may take the rest of 1 MB.
     static let maximumFileSize = 8 << 20
-    static let maximumHeaderSize = 1 << 20
+    public static let maximumHeaderSize = 1 << 20
 
     /// Weights from the bytes of a weights file (docs/weights-file.md), which are copied.
     ///
@@ -47,8 +47,8 @@ extension Weights {
         let values = try Allocation<Float>(architecture.metaParameters, allocator)
         try architecture.readTensors(of: file, bytes, into: values.pointer)
         try architecture.checkRanges(values.pointer)
-        digest = architecture.digest(values.pointer)
-        digestWithoutSafeguards = architecture.withoutSafeguards.digest(values.pointer)
+        digest = architecture.digest(values.pointer, laidOutBy: architecture)
+        digestWithoutSafeguards = architecture.withoutSafeguards.digest(values.pointer, laidOutBy: architecture)
         self.architecture = architecture
         self.values = values
         self.file = consume file
@@ -99,28 +99,5 @@ extension Weights {
             index += 1
         }
         return LOptError(.invalidArgument, message)
-    }
-
-    /// Weights from their values, for meta-training: the same checks as those of a file, no metadata.
-    ///
-    /// Lanes of the decays that are not in use are set to 0. Throws `.weights`; `.invalidArgument` if `theta` does not
-    /// have `architecture.metaParameters` values or a value of STAR is set for small_fc; `.noMemory`.
-    public init(
-        architecture given: Architecture, theta: UnsafeBufferPointer<Float>, allocator: Allocator
-    ) throws(LOptError) {
-        let architecture = try given.checked()
-        guard theta.count == architecture.metaParameters, let source = theta.baseAddress else {
-            throw LOptError(
-                .invalidArgument, "theta has \(theta.count) values, its architecture \(architecture.metaParameters)")
-        }
-        let values = try Allocation<Float>(theta.count, allocator)
-        lopt_system_copy(values.pointer, source, values.bytes.count)
-        for i in 0..<architecture.fileTensors { try architecture.tensor(i).checkFinite(values.pointer) }
-        try architecture.checkRanges(values.pointer)
-        digest = architecture.digest(values.pointer)
-        digestWithoutSafeguards = architecture.withoutSafeguards.digest(values.pointer)
-        self.architecture = architecture
-        self.values = values
-        file = nil
     }
 }

@@ -49,14 +49,9 @@ public final class NamedWeights: @unchecked Sendable {
         }
     }
 
-    /// Weights from their values; throws what `Weights.init(architecture:theta:allocator:)` throws.
+    /// Weights from their values; throws what that of `Weights` throws.
     public convenience init(name: String, architecture: Architecture, theta: [Float]) throws {
-        let values = UnsafeMutableBufferPointer<Float>.allocate(capacity: theta.count)
-        defer { values.deallocate() }
-        _ = values.initialize(from: theta)
-        self.init(
-            name: name,
-            weights: try Weights(architecture: architecture, theta: UnsafeBufferPointer(values), allocator: .system))
+        self.init(name: name, weights: try Weights(architecture: architecture, theta: theta))
     }
 }
 

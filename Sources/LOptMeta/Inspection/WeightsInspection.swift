@@ -69,15 +69,12 @@ public struct WeightsInspection: Codable, Sendable {
         let a = named.weights.architecture
         let theta = (0..<a.metaParameters).map { Double(named.weights.theta[$0]) }
         name = named.name
-        kind = a.kindName
+        kind = "\(a.kind.name)"
         digest = named.digest
         metaParameters = a.metaParameters
-        let values = a.constructorValues
-        self.values = values
-        extensions = (a.tensorScale ? ["tensor_scale"] : []) + (a.tensorSchedule ? ["tensor_schedule"] : [])
-            + (a.tensorCount ? ["tensor_count"] : []) + (a.tensorRanges ? ["tensor_ranges"] : [])
-            + (a.skipIdleTensors ? ["skip_idle_tensors"] : [])
-            + (a.nominalEpsilon != 1e-6 ? ["nominal_epsilon"] : [])
+        values = a.values().map { Value(key: "\($0.key)", value: $0.text) }
+        extensions = Architecture.Extension.all.filter { a[$0] }.map { String(a.block(of: $0).name) }
+            + a.values().filter { $0.origin != .authors && !$0.isDefault }.map { "\($0.key)" }
         notes = named.notes
         decays = WeightsInspection.decays(a, theta)
         let rule = ReferenceOptimizer(architecture: a, theta: theta)
@@ -87,12 +84,7 @@ public struct WeightsInspection: Codable, Sendable {
             let range = a.statisticRange(i, named.weights.theta)
             return Range(input: name, least: range.least, most: range.most)
         }
-        layers = (0..<a.layers).flatMap { l in
-            [
-                Layer("w\(l)", [a.fanIn(l), a.fanOut(l)], theta[a.weightOffset(l)...]),
-                Layer("b\(l)", [a.fanOut(l)], theta[a.biasOffset(l)...]),
-            ]
-        }
+        layers = a.blocks.filter { $0.isShownAsLayer }.map { Layer($0, theta) }
     }
 
     private static func decays(_ a: Architecture, _ theta: [Double]) -> [Decay] {
@@ -107,7 +99,11 @@ public struct WeightsInspection: Codable, Sendable {
 
     private static func tensorScales(_ a: Architecture, _ theta: [Double]) -> [TensorScale] {
         guard a.tensorScale else { return [] }
-        let u = theta[a.tensorScaleOffset..<a.tensorScheduleOffset], w = Array(theta[a.tensorScheduleOffset..<a.tensorCountOffset])
+        func values(_ which: Architecture.Extension) -> [Double] {
+            let block = a.block(of: which)
+            return Array(theta[block.offset..<(block.offset + a.count(of: which))])
+        }
+        let u = values(.tensorScale), w = values(.tensorSchedule), c = values(.tensorCount)
         var scales = zip(a.tensorScaleInputs, u).enumerated().map { i, input in
             TensorScale(input: input.0, weight: input.1, perTau: a.tensorSchedule ? w[1 + i] : nil)
         }
@@ -115,17 +111,14 @@ public struct WeightsInspection: Codable, Sendable {
             scales.append(TensorScale(input: "log RMS(g) / sqrt(RMS(v))", weight: w[0], perTau: w[w.count - 2]))
             scales.append(TensorScale(input: "1", weight: 0, perTau: w[w.count - 1]))
         }
-        if a.tensorCount {
-            let c = theta[a.tensorCountOffset...]
-            scales.append(TensorScale(input: "log tensors", weight: c[c.startIndex], perTau: c[c.startIndex + 1]))
-        }
+        if a.tensorCount { scales.append(TensorScale(input: "log tensors", weight: c[0], perTau: c[1])) }
         return scales
     }
 
     private static func stepSize(_ rule: ReferenceOptimizer<Double>, t: Int) -> StepSize {
         let a = rule.architecture
         let outputs = rule.network([Double](repeating: 0, count: a.features) + rule.stepFeatures(t: t))
-        let drift = a.tensorSchedule ? rule.theta[a.tensorCountOffset - 1] * Architecture.scheduleTime(Int64(t)) : 0
+        let drift = a.tensorSchedule ? rule.theta[a.offset(of: .tensorCount) - 1] * Architecture.scheduleTime(Int64(t)) : 0
         let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) + drift : nil
         return StepSize(
             t: t, nominal: n.map { a.nominalStepsize * exp($0 * a.expMult[1]) },
@@ -133,31 +126,30 @@ public struct WeightsInspection: Codable, Sendable {
     }
 }
 
+extension MetaParameterBlock {
+    /// Decays, and what the text of scales and ranges explains value by value, have tables of their own.
+    fileprivate var isShownAsLayer: Bool {
+        switch owner {
+        case .accumulators, .extension(.tensorScale), .extension(.tensorSchedule), .extension(.tensorCount),
+            .extension(.tensorRanges): false
+        default: true
+        }
+    }
+}
+
 extension WeightsInspection.Layer {
-    /// - Parameter values: begins with the tensor's.
-    init(_ name: String, _ shape: [Int], _ values: ArraySlice<Double>) {
-        let tensor = values.prefix(shape.reduce(1, *))
+    init(_ block: MetaParameterBlock, _ theta: [Double]) {
+        let values = theta[block.offset..<(block.offset + block.count)]
         self.init(
-            name: name, shape: shape, rms: (tensor.reduce(0) { $0 + $1 * $1 } / Double(max(tensor.count, 1))).squareRoot(),
-            largest: tensor.reduce(0) { max($0, abs($1)) })
+            name: String(block.name), shape: [block.rows] + (block.columns.map { [$0] } ?? []),
+            rms: (values.reduce(0) { $0 + $1 * $1 } / Double(max(values.count, 1))).squareRoot(),
+            largest: values.reduce(0) { max($0, abs($1)) })
     }
 }
 
 extension NamedWeights {
     /// The metadata of the file that are no constructor values, by key.
     public var notes: [WeightsInspection.Value] {
-        let reserved = Set(weights.architecture.constructorValues.map(\.key) + ["kind", "format_version"])
-        return metadata.filter { !reserved.contains($0.key) }.sorted { $0.key < $1.key }
-    }
-
-    /// All pairs of the file's metadata.
-    var metadata: [WeightsInspection.Value] {
-        var pairs: [WeightsInspection.Value] = []
-        while let pair = weights.metadata(at: pairs.count) {
-            pairs.append(
-                WeightsInspection.Value(
-                    key: String(decoding: pair.key, as: UTF8.self), value: String(decoding: pair.value, as: UTF8.self)))
-        }
-        return pairs
+        weights.notes.map { WeightsInspection.Value(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key }
     }
 }

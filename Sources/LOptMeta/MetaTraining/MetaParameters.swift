@@ -6,18 +6,7 @@ import LOptCore
 /// Scales make one perturbation size fit all. Several theta may share one z (the late step features, which shorter
 /// unrolls than their timescale tell nothing about), and a theta may have none: it stays at its base.
 public struct MetaParameters: Sendable {
-    /// What a number of z moves; a stage of meta-training names the groups that it trains.
-    public enum Group: String, Codable, CaseIterable, Sendable {
-        /// Offsets of the decays of momenta, second moment and factored accumulators.
-        case decays
-        /// Of the nominal term: the bias of its log-step, the step features and the bias of the hidden unit that carries its
-        /// schedule, the tensor scales.
-        case nominal
-        /// The schedule beyond 1,000 steps, one number.
-        case lateDecay = "late_decay"
-        /// Everything else in the network.
-        case network
-    }
+    public typealias Group = MetaParameterGroup
 
     public let architecture: Architecture
     public private(set) var base: [Float]
@@ -40,10 +29,7 @@ public struct MetaParameters: Sendable {
 
     /// Weights with the values of z. Throws `LOptError` where z leads out of what weights may be (not finite).
     public func weights(_ z: [Double]) throws(LOptError) -> Weights {
-        let values = UnsafeMutableBufferPointer<Float>.allocate(capacity: base.count)
-        defer { values.deallocate() }
-        _ = values.initialize(from: theta(z))
-        return try Weights(architecture: architecture, theta: UnsafeBufferPointer(values), allocator: .system)
+        try Weights(architecture: architecture, theta: theta(z))
     }
 }
 
@@ -68,7 +54,7 @@ extension MetaParameters {
         }
         let isStructured = a.kind == .star && a.nominalController
         if isStructured { MetaParameters.structure(&theta, a) }
-        if a.tensorRanges { MetaParameters.writeDefaultRanges(a, &theta) }
+        for block in a.blocks { MetaParameters.begin(block, a, &theta) }
         self.init(architecture: a, base: theta, isStructured: isStructured)
     }
 
@@ -77,26 +63,22 @@ extension MetaParameters {
         self.init(continuing: weights, extendedBy: weights.architecture)
     }
 
-    /// The weights given, with the extensions tensor_scale, tensor_schedule and tensor_count of `rule` where they lack them, which
-    /// begin at 0, where they change nothing; with tensor_ranges at its defaults, and with skip_idle_tensors.
+    /// The weights given, with the extensions of `rule` that are tensors where they lack them, which begin where they change
+    /// nothing, and with skip_idle_tensors.
     public init(continuing weights: borrowing Weights, extendedBy rule: Architecture) {
         let old = weights.architecture
         var new = old
         if old.kind == .star {
-            new.tensorScale = old.tensorScale || rule.tensorScale
-            new.tensorSchedule = old.tensorSchedule || rule.tensorSchedule
-            new.tensorCount = old.tensorCount || rule.tensorCount
-            new.tensorRanges = old.tensorRanges || rule.tensorRanges
+            for which in Architecture.Extension.all { new[which] = old[which] || rule[which] }
             new.skipIdleTensors = old.skipIdleTensors || rule.skipIdleTensors
         }
         var theta = [Float](repeating: 0, count: new.metaParameters)
-        func copy(_ from: Int, _ to: Int, _ count: Int) { for i in 0..<count { theta[to + i] = weights.theta[from + i] } }
-        copy(0, 0, old.tensorScaleOffset)
-        copy(old.tensorScaleOffset, new.tensorScaleOffset, old.tensorScales)
-        copy(old.tensorScheduleOffset, new.tensorScheduleOffset, old.tensorSchedules)
-        copy(old.tensorCountOffset, new.tensorCountOffset, old.tensorCounts)
-        if new.tensorRanges { MetaParameters.writeDefaultRanges(new, &theta) }
-        copy(old.tensorRangesOffset, new.tensorRangesOffset, old.tensorRangeValues)
+        for block in new.blocks { MetaParameters.begin(block, new, &theta) }
+        for block in old.blocks {
+            var to = block.offset
+            if case .extension(let which) = block.owner { to = new.offset(of: which) }
+            for i in 0..<block.count { theta[to + i] = weights.theta[block.offset + i] }
+        }
         self.init(architecture: new, base: theta, isStructured: new.kind == .star && new.nominalController)
     }
 
@@ -108,12 +90,9 @@ extension MetaParameters {
             isStructured: architecture.kind == .star && architecture.nominalController)
     }
 
-    private static func writeDefaultRanges(_ a: Architecture, _ theta: inout [Float]) {
-        for i in 0...a.statistics {
-            let range = a.defaultStatisticRange(i)
-            theta[a.tensorRangesOffset + i] = Float(range.least)
-            theta[a.tensorRangesOffset + a.statistics + 1 + i] = Float(range.most)
-        }
+    private static func begin(_ block: MetaParameterBlock, _ a: Architecture, _ theta: inout [Float]) {
+        guard case .extension(let which) = block.owner else { return }
+        for i in 0..<block.count { theta[block.offset + i] = Float(a.initialValue(of: which, at: i)) }
     }
 
     private static func structure(_ theta: inout [Float], _ a: Architecture) {
@@ -151,37 +130,48 @@ extension MetaParameters {
         self.base = base
         scale = [Float](repeating: 1, count: base.count)
         index = [Int](repeating: -1, count: base.count)
-        func own(_ j: Int, _ group: Group, scale factor: Float = 1) {
-            index[j] = groups.count
-            scale[j] = factor
-            groups.append(group)
-        }
-        // An offset is multiplied by 10 and enters an exponent.
-        for j in 0..<a.weightOffset(0) { own(j, .decays, scale: 0.5) }
-        var late = -1
-        for layer in 0..<a.layers {
-            for i in 0..<(a.fanIn(layer) + 1) {
-                for unit in 0..<a.fanOut(layer) {
-                    let j = a.weightOffset(layer) + i * a.fanOut(layer) + unit
-                    let feature = i - a.features
-                    let isStepFeature = layer == 0 && feature >= 0 && i < a.inputs
-                    if isStructured && isStepFeature && feature >= MetaParameters.firstLateFeature {
-                        guard unit == 0 else { continue }
-                        if late < 0 {
-                            late = groups.count
-                            groups.append(.lateDecay)
-                        }
-                        index[j] = late
-                        scale[j] = 0.5
-                        continue
-                    }
-                    let isSchedule = layer == 0 && unit == 0 && i >= a.features
-                    let isLogStep = layer == a.hiddenLayers && i == a.hiddenSize && unit == MetaParameters.nominalOutput
-                    own(j, isStructured && (isSchedule || isLogStep) ? .nominal : .network)
-                }
+        for block in a.blocks {
+            for i in 0..<block.count {
+                guard let group = isStructured ? MetaParameters.structuredGroup(of: i, in: block, a) : block.group else { continue }
+                // The late features share one number.
+                let isLate = group == .lateDecay, j = block.offset + i
+                index[j] = isLate ? groups.firstIndex(of: group) ?? groups.count : groups.count
+                scale[j] = isLate ? 0.5 : block.scale
+                if index[j] == groups.count { groups.append(group) }
             }
         }
-        // Ranges are measured, see StatisticRanges, and not searched for.
-        for j in a.tensorScaleOffset..<a.tensorRangesOffset { own(j, .nominal) }
     }
+
+    /// That of value `i` of a block in a structured start, where one hidden unit carries the schedule; nil: it stays.
+    private static func structuredGroup(of i: Int, in block: MetaParameterBlock, _ a: Architecture) -> Group? {
+        guard case .layer(let layer) = block.owner else { return block.group }
+        let unit = i % a.fanOut(layer), input = i / a.fanOut(layer), isBias = block.columns == nil
+        if layer == 0, !isBias, input - a.features >= firstLateFeature { return unit == 0 ? .lateDecay : nil }
+        let isSchedule = layer == 0 && unit == 0 && (isBias || input >= a.features)
+        let isLogStep = layer == a.hiddenLayers && isBias && unit == nominalOutput
+        return isSchedule || isLogStep ? .nominal : block.group
+    }
+}
+
+// MARK: - JSON
+
+extension MetaParameterGroup: Codable, CaseIterable {
+    public static var allCases: [MetaParameterGroup] { all }
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer(), name = try container.decode(String.self)
+        guard let group = Self.all.first(where: { "\($0.name)" == name }) else {
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "there is no group '\(name)'; there are \(Self.names)")
+        }
+        self = group
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode("\(name)")
+    }
+
+    /// For messages.
+    static var names: String { all.map { "\($0.name)" }.joined(separator: ", ") }
 }

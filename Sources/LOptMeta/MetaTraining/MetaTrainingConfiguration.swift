@@ -1,9 +1,10 @@
 import Foundation
+import LOptCore
 
 /// Everything that decides the outcome of meta-training, to be written beside the weights. The same configuration gives the
 /// same weights, whatever the number of threads.
 public struct MetaTrainingConfiguration: Codable, Equatable, Sendable {
-    public var rule = RuleConfiguration.star(extensions: true)
+    public var rule = Architecture.star(extensions: true)
     public var seed: UInt64 = 1
     public var stages: [Stage]
     public var objective = Objective()
@@ -114,7 +115,7 @@ extension MetaTrainingConfiguration {
 
     /// Throws `LOptMetaError` for what cannot be run.
     public func validate() throws {
-        _ = try rule.architecture()
+        do throws(LOptError) { _ = try rule.checked() } catch { throw LOptMetaError("\(error)") }
         func require(_ condition: Bool, _ message: String) throws {
             guard condition else { throw LOptMetaError(message) }
         }
@@ -140,7 +141,7 @@ extension MetaTrainingConfiguration {
                 stage.method == .full || stage.rounds > delay,
                 "\(name): rounds is \(stage.rounds); with a delay of \(delay), PES needs at least \(delay + 1)")
             try require(!stage.groups.isEmpty, "\(name): groups is empty; allowed are "
-                + MetaParameters.Group.allCases.map(\.rawValue).joined(separator: ", "))
+                + MetaParameters.Group.names)
             let unrolls = stage.unrolls
             try require(
                 1 <= unrolls.shortestHorizon && unrolls.shortestHorizon <= unrolls.longestHorizon,

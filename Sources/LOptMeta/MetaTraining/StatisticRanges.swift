@@ -41,17 +41,18 @@ public struct StatisticRanges: Sendable {
             }
         ).flatMap { $0 }
         var theta = MetaParameters(continuing: weights.weights, extendedBy: rule).base
+        let least = rule.offset(of: .tensorRanges), most = least + rule.statistics + 1
         for i in 0...rule.statistics {
             let values = samples.map { $0[i] }.filter(\.isFinite).sorted()
             guard let last = values.indices.last else { continue }
             let isOfTask = i == 1 + 2 * rule.momenta || i == rule.statistics - 1
             let cut = isOfTask ? 0 : Int((tail * Double(values.count)).rounded(.down))
-            theta[rule.tensorRangesOffset + i] = values[cut]
-            theta[rule.tensorRangesOffset + rule.statistics + 1 + i] = values[last - cut]
+            theta[least + i] = values[cut]
+            theta[most + i] = values[last - cut]
         }
         // Whether a tensor is a vector is no measurement.
-        theta[rule.tensorRangesOffset + 2 + 2 * rule.momenta] = 0
-        theta[rule.tensorRangesOffset + rule.statistics + 1 + 2 + 2 * rule.momenta] = 1
+        theta[least + 2 + 2 * rule.momenta] = 0
+        theta[most + 2 + 2 * rule.momenta] = 1
         return try NamedWeights(name: weights.name, architecture: rule, theta: theta)
     }
 

@@ -1,0 +1,120 @@
+import Foundation
+import LOptCore
+
+extension Weights {
+    /// Weights from their values: a weights file is made of them and read, so that the checks are those of a file.
+    ///
+    /// Throws what `init(bytes:)` throws; `.weights` and `.invalidArgument` as `Architecture.checked`; `.invalidArgument` if `theta`
+    /// does not have `architecture.metaParameters` values.
+    public init(architecture: Architecture, theta: [Float], allocator: Allocator = .system) throws(LOptError) {
+        let file = WeightsFileContents(architecture: try architecture.checked(), theta: theta)
+        guard theta.count == file.architecture.metaParameters else {
+            throw LOptError(
+                .invalidArgument, "theta has \(theta.count) values, its architecture \(file.architecture.metaParameters)")
+        }
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: try file.size(), alignment: 64)
+        defer { memory.deallocate() }
+        try file.write(to: ByteSink(memory: memory))
+        try self.init(bytes: UnsafeRawBufferPointer(memory), allocator: allocator)
+    }
+
+    /// Writes a weights file, which reads back as weights of the same digest. Its metadata are the constructor values,
+    /// the notes, and of the notes of the file that these weights come from those whose keys are not among them.
+    ///
+    /// Throws an `LOptMetaError` with the path and what failed: a note whose key is empty, occurs twice, is that of a
+    /// constructor value or nearly, notes beyond 1 MB, or the system's reason; the file at `url` is as it was then.
+    public borrowing func write(to url: URL, notes: [(key: String, value: String)]) throws {
+        let ours = Set(notes.map(\.key))
+        let file = WeightsFileContents(
+            architecture: architecture, theta: (0..<architecture.metaParameters).map { theta[$0] },
+            notes: notes + self.notes.filter { !ours.contains($0.key) })
+        do throws(LOptError) {
+            try file.check(notes)
+            try file.write(to: ByteSink(replacing: url.path, .system))
+        } catch {
+            throw LOptMetaError("'\(url.path)': \(error)")
+        }
+    }
+
+    /// The metadata of the file that are no constructor values: where the weights come from.
+    public var notes: [(key: String, value: String)] {
+        let reserved = architecture.reservedKeys
+        return metadata.filter { !reserved.contains($0.key) }
+    }
+
+    /// All pairs of the file's metadata.
+    var metadata: [(key: String, value: String)] {
+        var pairs: [(key: String, value: String)] = []
+        while let pair = metadata(at: pairs.count) {
+            pairs.append((String(decoding: pair.key, as: UTF8.self), String(decoding: pair.value, as: UTF8.self)))
+        }
+        return pairs
+    }
+}
+
+extension Architecture {
+    /// Those that a file says of the weights themselves.
+    fileprivate var reservedKeys: Set<String> { Set(values().map { "\($0.key)" } + ["kind", "format_version"]) }
+}
+
+private struct WeightsFileContents {
+    let architecture: Architecture
+    let theta: [Float]
+    var notes: [(key: String, value: String)] = []
+
+    /// In the order of their names.
+    private var blocks: [MetaParameterBlock] { architecture.blocks.sorted { String($0.name) < String($1.name) } }
+
+    private func describe(_ writer: inout SafeTensorsWriter) throws(LOptError) {
+        let said = [("format_version", "1"), ("kind", "\(architecture.kind.name)")]
+            + architecture.values().map { ("\($0.key)", $0.text) }
+        for (key, value) in said + notes {
+            try key.withBytes { key throws(LOptError) in
+                try value.withBytes { value throws(LOptError) in try writer.metadata(key, value) }
+            }
+        }
+        for block in blocks {
+            try String(block.name).withBytes { name throws(LOptError) in try writer.tensor(name, .f32, block.shape) }
+        }
+    }
+
+    func size() throws(LOptError) -> Int { try SafeTensorsWriter.size(describe: describe) }
+
+    func write(to sink: consuming ByteSink) throws(LOptError) {
+        try SafeTensorsWriter.write(to: sink, describe: describe) { writer throws(LOptError) in
+            for block in blocks {
+                try theta[block.offset..<(block.offset + block.count)].withUnsafeBufferPointer { values throws(LOptError) in
+                    try writer.data(UnsafeRawBufferPointer(values))
+                }
+            }
+        }
+    }
+
+    func check(_ notes: [(key: String, value: String)]) throws(LOptError) {
+        let reserved = architecture.reservedKeys, spelling = ConstructorKeys(of: architecture)
+        var seen: Set<String> = []
+        for (key, value) in notes {
+            guard !key.isEmpty else { throw LOptError(.invalidArgument, "a note has an empty key") }
+            guard !reserved.contains(key) else {
+                throw LOptError(.invalidArgument, "a note has the key '\(key)', which is that of a constructor value")
+            }
+            guard !key.utf8.contains(0), !value.utf8.contains(0) else {
+                throw LOptError(.invalidArgument, "the note '\(key)' has a character U+0000")
+            }
+            try key.withBytes { key throws(LOptError) in try spelling.checkSpelling(of: key, .invalidArgument) }
+            guard seen.insert(key).inserted else { throw LOptError(.invalidArgument, "two notes have the key '\(key)'") }
+        }
+        let header = try size() - 8 - 4 * theta.count
+        guard header <= Weights.maximumHeaderSize else {
+            throw LOptError(
+                .invalidArgument,
+                "the notes make a header of \(header) bytes; at most \(Weights.maximumHeaderSize) are read again")
+        }
+    }
+}
+
+extension String {
+    fileprivate func withBytes(_ body: (UnsafeRawBufferPointer) throws(LOptError) -> Void) throws(LOptError) {
+        try Array(utf8).withUnsafeBufferPointer { bytes throws(LOptError) in try body(UnsafeRawBufferPointer(bytes)) }
+    }
+}

@@ -106,8 +106,7 @@ import Testing
     @Test func notesOfTheFileStay() throws {
         var file = WeightsFile()
         (file.metadata[""], file.metadata["seed"]) = ("empty", "1")
-        let old = try file.bytes.withUnsafeBytes { try Weights(bytes: $0, allocator: .system) }
-        try write(old, [("seed", "2")])
+        try file.bytes.withUnsafeBytes { try write(Weights(bytes: $0, allocator: .system), [("seed", "2")]) }
         let new = try Weights(path: directory.path("w"), allocator: .system)
         #expect(metadata(new, "") == "empty" && metadata(new, "seed") == "2")
     }

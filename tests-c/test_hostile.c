@@ -91,7 +91,7 @@ static void test_values(void) {
     check_edited("\"hidden_size\":\"4\"", "\"hidden_size\":\"512\"", "needs F32");
     check_edited("\"hidden_layers\":\"2\"", "\"hidden_layers\":\"3\"", "needs F32");
     check_edited("\"hidden_layers\":\"2\"", "\"hidden_layers\":\"1\"", "");
-    check_edited("\"kind\":\"small_fc\"", "\"kind\":\"star\"", "b2");
+    check_edited("\"kind\":\"small_fc\"", "\"kind\":\"star\"", "w2");
 }
 
 static void test_tensors(void) {

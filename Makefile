@@ -157,7 +157,7 @@ $(kernels:%=$(OBJ)/%.o): $(OBJ)/%.o: $(OBJ)/%.command $(shims) $(call swift_file
 	$(call compile,$*,$(@:.o=.all.o))
 	$(Q)$(OBJCOPY) --keep-global-symbol=$(symbol_$*) -R .swift_modhash $(@:.o=.all.o) $@
 
-$(OBJ)/LOptCore.o: $(OBJ)/LOptCore.command $(shims) include/lopt.h $(sources_LOptCore)
+$(OBJ)/LOptCore.o: $(OBJ)/LOptCore.command $(shims) include/lopt.h Sources/CLOpt/version.h $(sources_LOptCore)
 	$(call compile,LOptCore,$@)
 	$(Q)$(OBJCOPY) -R .swift_modhash $@
 

@@ -17,12 +17,14 @@
  *
  *     const int64_t w_shape[] = {128, 64}, b_shape[] = {128};
  *     lopt_optimizer *opt;
- *     lopt_create(NULL, NULL, &opt);
- *     lopt_add_tensor(opt, "fc1.weight", w, dw, w_shape, 2, NULL);
- *     lopt_add_tensor(opt, "fc1.bias",   b, db, b_shape, 1, NULL);
+ *     if (lopt_create(NULL, NULL, &opt) != LOPT_OK ||
+ *         lopt_add_tensor(opt, "fc1.weight", w, dw, w_shape, 2, NULL) != LOPT_OK ||
+ *         lopt_add_tensor(opt, "fc1.bias", b, db, b_shape, 1, NULL) != LOPT_OK)
+ *         fail(lopt_last_error());           // yours: prints and ends
  *     for (int i = 0; i < steps; i++) {
  *         forward(); backward();             // yours: writes dw and db
- *         lopt_step(opt);                    // reads dw and db, updates w and b in place
+ *         if (lopt_step(opt) < 0)            // reads dw and db, updates w and b in place
+ *             fail(lopt_last_error());
  *     }
  *     lopt_destroy(opt);
  *
@@ -51,8 +53,10 @@
  * finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in a step. The caller's
  * floating-point environment is the same after a call as before it.
  *
- * STABILITY.  Within a major version functions, enum values and struct fields are only ever added; structs carry their
- * size so that a program built against an older header keeps working.
+ * STABILITY.  Within a major version, 0 among them, functions, enum values and struct fields are only ever added, and structs
+ * carry their size: a program built against an older header runs with a newer library of the same major version, which its
+ * SONAME names (liblopt.so.0). A minor version may bring other built-in weights under a name, and so other numbers: the
+ * checkpoints of the older ones then need those as a file (lopt_weights_load). CHANGELOG.md says so where it happens.
  */
 #ifndef LOPT_H
 #define LOPT_H
@@ -72,6 +76,32 @@ extern "C" {
 
 /* The largest rank of a tensor. */
 #define LOPT_MAX_RANK 8
+
+/* What compilers that can (gcc, clang) check of a program: a status that it does not look at ((void)!lopt_step(opt) says that this
+ * is meant), an array that is shorter than the size passed with it, what is never NULL. For others these are empty. No argument
+ * is declared nonnull: a call returns an error for a NULL that it does not take, and compilers would leave out that check. */
+#if defined(__has_attribute)
+#if __has_attribute(warn_unused_result)
+#define LOPT_NODISCARD __attribute__((__warn_unused_result__))
+#endif
+#if __has_attribute(returns_nonnull)
+#define LOPT_NEVER_NULL __attribute__((__returns_nonnull__))
+#endif
+#if __has_attribute(access)
+#define LOPT_READS(pointer, size) __attribute__((__access__(read_only, pointer, size)))
+#define LOPT_WRITES(pointer, size) __attribute__((__access__(write_only, pointer, size)))
+#endif
+#endif
+#ifndef LOPT_NODISCARD
+#define LOPT_NODISCARD
+#endif
+#ifndef LOPT_NEVER_NULL
+#define LOPT_NEVER_NULL
+#endif
+#ifndef LOPT_READS
+#define LOPT_READS(pointer, size)
+#define LOPT_WRITES(pointer, size)
+#endif
 
 typedef struct lopt_optimizer lopt_optimizer; /* opaque: the tensors and their state */
 typedef struct lopt_weights lopt_weights;     /* opaque: frozen meta-trained weights */
@@ -107,7 +137,7 @@ typedef enum lopt_status {
  *
  * Errors: INVALID_ARGUMENT (out is NULL, an option out of range, LOPT_MAX_ISA in the environment not understood),
  * NO_MEMORY. */
-lopt_status lopt_create(const lopt_weights *weights, const lopt_options *options, lopt_optimizer **out);
+LOPT_NODISCARD lopt_status lopt_create(const lopt_weights *weights, const lopt_options *options, lopt_optimizer **out);
 
 /* Frees the optimizer, its state and its threads. NULL is allowed and does nothing. */
 void lopt_destroy(lopt_optimizer *opt);
@@ -139,15 +169,15 @@ void lopt_destroy(lopt_optimizer *opt);
  *
  * Errors: INVALID_ARGUMENT (opt, name or shape is NULL, a bad or duplicate name, rank or extent out of range, more than 2^48
  * elements, parameter or gradient overlaps a parameter), NO_MEMORY. */
-lopt_status lopt_add_tensor(lopt_optimizer *opt, const char *name, float *parameter, const float *gradient,
-                            const int64_t *shape, int32_t rank, int32_t *index);
+LOPT_NODISCARD lopt_status lopt_add_tensor(lopt_optimizer *opt, const char *name, float *parameter, const float *gradient,
+                            const int64_t *shape, int32_t rank, int32_t *index) LOPT_READS(5, 6);
 
 /* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
  *
  * A parameter or a gradient that overlaps a parameter is refused. A gradient that has been read is free memory: other tensors'
  * gradients and parameters may be put there. Should a gradient still lie in a parameter when it is to be read again, the step
  * refuses. Errors: INVALID_ARGUMENT. */
-lopt_status lopt_bind(lopt_optimizer *opt, int32_t index, float *parameter, const float *gradient);
+LOPT_NODISCARD lopt_status lopt_bind(lopt_optimizer *opt, int32_t index, float *parameter, const float *gradient);
 
 /* Binds `count` tensors at once, all of them or, on an error, none: so they may take each other's memory. `bindings` may be NULL
  * if count is 0.
@@ -160,7 +190,7 @@ typedef struct lopt_binding {
     float *parameter;
     const float *gradient;
 } lopt_binding;
-lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, const lopt_binding *bindings);
+LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, const lopt_binding *bindings) LOPT_READS(3, 2);
 
 /* Takes one step: reads every gradient, updates every parameter in place. Does no I/O, allocates nothing, takes no lock
  * that a caller could hold.
@@ -181,12 +211,12 @@ lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, const lopt_bindin
  *
  * Errors: INVALID_ARGUMENT (opt is NULL, no tensor has been added, a tensor that is not frozen has a parameter or gradient that
  * is NULL or a gradient that overlaps a parameter), NONFINITE (only under that policy). */
-lopt_status lopt_step(lopt_optimizer *opt);
+LOPT_NODISCARD lopt_status lopt_step(lopt_optimizer *opt);
 
 /* Takes one step of one tensor, as soon as its gradient is there: a training code can so free or reuse gradient memory
  * during its backward pass. Every tensor counts its own steps; stepping each tensor once gives the same bits as one
  * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index. */
-lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
+LOPT_NODISCARD lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
 
 /* ====================================================================================================================
  *  2. ERRORS
@@ -197,17 +227,17 @@ lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
  * ================================================================================================================= */
 
 /* A short static text such as "invalid argument"; "unknown status" for numbers that are none. Never NULL. */
-const char *lopt_status_string(lopt_status status);
+LOPT_NEVER_NULL const char *lopt_status_string(lopt_status status);
 
 /* What was wrong in the last call of this thread that did not return LOPT_OK: the argument, its value and what is
  * allowed, in one line of at most 255 bytes of UTF-8. Names and paths stand in it as they are, those of more than 96 bytes
  * with "..." in the middle; control characters and bytes that are not UTF-8 look like \x1b. "" if there was none. Valid until
  * the next such call of this thread. Never NULL. */
-const char *lopt_last_error(void);
+LOPT_NEVER_NULL const char *lopt_last_error(void);
 
 /* The version of the library that is running: the number as LOPT_VERSION has it, and "major.minor.patch". */
 int32_t lopt_version(void);
-const char *lopt_version_string(void);
+LOPT_NEVER_NULL const char *lopt_version_string(void);
 
 /* ====================================================================================================================
  *  3. CHECKPOINTS
@@ -233,19 +263,21 @@ const char *lopt_version_string(void);
  * nor such a link is left alone (IO): a directory, a pipe, a socket, a device, a link to one of the last three (/dev/stdout).
  * So is the old file where the new one does not fit: a limit on the size of files sends no SIGXFSZ. Errors: INVALID_ARGUMENT,
  * IO, NO_MEMORY. */
-lopt_status lopt_save(const lopt_optimizer *opt, const char *path, uint32_t contents);
+LOPT_NODISCARD lopt_status lopt_save(const lopt_optimizer *opt, const char *path, uint32_t contents);
 
 /* Reads a checkpoint; with LOPT_WITH_PARAMETERS also overwrites the bound parameters. Everything is checked before
  * anything is changed: the file is held in memory for that, so a call needs as many bytes more as it has
  * (lopt_state_read needs the table of its contents alone, lopt_save a buffer). Errors: INVALID_ARGUMENT, IO, NO_MEMORY,
  * CHECKPOINT (damaged), MISMATCH (the message names the first difference). */
-lopt_status lopt_restore(lopt_optimizer *opt, const char *path, uint32_t contents);
+LOPT_NODISCARD lopt_status lopt_restore(lopt_optimizer *opt, const char *path, uint32_t contents);
 
 /* The same to and from memory: lopt_state_size says how many bytes lopt_state_write will write at this moment. Errors of
  * write: INVALID_ARGUMENT (size is less than lopt_state_size), NO_MEMORY; of read: as lopt_restore without IO. */
-lopt_status lopt_state_size(const lopt_optimizer *opt, uint32_t contents, size_t *size);
-lopt_status lopt_state_write(const lopt_optimizer *opt, uint32_t contents, void *memory, size_t size);
-lopt_status lopt_state_read(lopt_optimizer *opt, uint32_t contents, const void *memory, size_t size);
+LOPT_NODISCARD lopt_status lopt_state_size(const lopt_optimizer *opt, uint32_t contents, size_t *size);
+LOPT_NODISCARD lopt_status lopt_state_write(const lopt_optimizer *opt, uint32_t contents, void *memory, size_t size)
+    LOPT_WRITES(3, 4);
+LOPT_NODISCARD lopt_status lopt_state_read(lopt_optimizer *opt, uint32_t contents, const void *memory, size_t size)
+    LOPT_READS(3, 4);
 
 /* ====================================================================================================================
  *  4. OPTIONS
@@ -266,13 +298,13 @@ typedef struct lopt_allocator {
 
 /* Weights compiled into the library: "star" (the default), "star-authors-rule". NULL means "star". `allocator` may be
  * NULL. Errors: INVALID_ARGUMENT (unknown name; the message lists those there are), NO_MEMORY. */
-lopt_status lopt_weights_builtin(const char *name, const lopt_allocator *allocator, lopt_weights **out);
+LOPT_NODISCARD lopt_status lopt_weights_builtin(const char *name, const lopt_allocator *allocator, lopt_weights **out);
 
 /* Weights from a safetensors file, or from the bytes of one (copied). The content is checked in full and may come from
  * anywhere. Errors: INVALID_ARGUMENT, IO, NO_MEMORY, WEIGHTS (the message says what is wrong with them). */
-lopt_status lopt_weights_load(const char *path, const lopt_allocator *allocator, lopt_weights **out);
-lopt_status lopt_weights_from_memory(const void *bytes, size_t size, const lopt_allocator *allocator,
-                                     lopt_weights **out);
+LOPT_NODISCARD lopt_status lopt_weights_load(const char *path, const lopt_allocator *allocator, lopt_weights **out);
+LOPT_NODISCARD lopt_status lopt_weights_from_memory(const void *bytes, size_t size, const lopt_allocator *allocator,
+                                     lopt_weights **out) LOPT_READS(1, 2);
 
 /* The value of a key in the weights' metadata, e.g. "kind", "provenance", or NULL if there is none (or an argument is
  * NULL). Valid as long as the weights are. */
@@ -359,7 +391,7 @@ lopt_status lopt_options_init(lopt_options *options, size_t struct_size);
 /* Multiplies every step taken from now on (weight decay included). lopt needs no schedule, but a caller's own works: call
  * it before each step with, say, a cosine from 1 to 0. 0 to 1e30; 0 leaves parameters as they are. Errors:
  * INVALID_ARGUMENT. */
-lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
+LOPT_NODISCARD lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
 
 typedef struct lopt_tensor_options {
     size_t struct_size;        /* set by lopt_tensor_options_init                                          */
@@ -370,7 +402,7 @@ typedef struct lopt_tensor_options {
 } lopt_tensor_options;
 
 lopt_status lopt_tensor_options_init(lopt_tensor_options *options, size_t struct_size);
-lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t index, const lopt_tensor_options *options);
+LOPT_NODISCARD lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t index, const lopt_tensor_options *options);
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */
 

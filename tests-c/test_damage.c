@@ -177,12 +177,12 @@ static void test_impossible_values(void) {
 /* Reads it, steps, skips a step. */
 static void go_on(void *bytes) {
     lopt_statistics statistics = {.struct_size = sizeof statistics};
-    lopt_state_read(opt, LOPT_WITH_PARAMETERS, bytes, good.size);
+    (void)!lopt_state_read(opt, LOPT_WITH_PARAMETERS, bytes, good.size);
     lopt_stats(opt, -1, &statistics);
     problem_gradient(&host, 9);
-    lopt_step(opt);
+    (void)!lopt_step(opt);
     host.tensors[0].gradient[0] = NAN;
-    lopt_step(opt);
+    (void)!lopt_step(opt);
     lopt_stats(opt, -1, &statistics);
 }
 

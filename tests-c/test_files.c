@@ -310,7 +310,7 @@ static void test_readers(void) {
     pid_t child = fork();
     if (child == 0) {
         pid_t parent = getppid();
-        while (getppid() == parent) lopt_save(opt, path, LOPT_WITH_PARAMETERS);
+        while (getppid() == parent) (void)!lopt_save(opt, path, LOPT_WITH_PARAMETERS);
     }
     CHECK(child > 0);
     for (int i = 0; i < check_repetitions(200, 10); i++) {

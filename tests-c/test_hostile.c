@@ -184,7 +184,8 @@ static void test_lengths(void) {
     }
     check_context("");
     lopt_weights *weights = (lopt_weights *)(void *)&marker;
-    lopt_status status = lopt_weights_from_memory(base.data, SIZE_MAX, NULL, &weights);
+    const volatile size_t everything = SIZE_MAX; /* gcc would warn, by the attributes in lopt.h */
+    lopt_status status = lopt_weights_from_memory(base.data, everything, NULL, &weights);
     CHECK(status == LOPT_ERROR_INVALID_ARGUMENT || status == LOPT_ERROR_WEIGHTS);
     CHECK(weights == NULL);
 }

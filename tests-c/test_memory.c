@@ -180,7 +180,7 @@ static void test_counted(void) {
             CHECK_OK(lopt_info(opt, &information));
             CHECK_INT(information.memory_bytes, b->bytes);
         }
-        b->fail_from = b->allocations + 3, b->fail_to = 1L << 60;
+        b->fail_from = b->allocations + 1, b->fail_to = 1L << 60;
         CHECK_STATUS(lopt_add_tensor(opt, "none", parameters[0], gradients[0], (int64_t[]){12}, 1, NULL),
                      LOPT_ERROR_INVALID_ARGUMENT);
         static float more[2][12];
@@ -329,8 +329,8 @@ static void test_huge(void) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         for (int32_t rank = 1; rank <= 2; rank++) {
             if (rank == 1 && shapes[i][0] < (1 << 30)) continue;
-            /* The second allocation of a tensor is that of its state. The memory is never touched. */
-            b->fail_from = b->allocations + 2, b->fail_to = 1L << 60;
+            /* The allocation of a tensor is refused. Its memory is never touched. */
+            b->fail_from = b->allocations + 1, b->fail_to = 1L << 60;
             check_context("shape %zu, rank %d", i, rank);
             CHECK_STATUS(lopt_add_tensor(opt, "huge", parameter, gradient, shapes[i], rank, NULL), LOPT_ERROR_NO_MEMORY);
             CHECK_INT(b->live, live);
@@ -360,7 +360,7 @@ static void check_size(lopt_optimizer *opt, books *b, int32_t rank, const int64_
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld", axis ? ", " : "", (long long)shape[axis]);
     }
     check_context("[%s]", text);
-    b->fail_from = b->allocations + 2, b->fail_to = 1L << 60, b->largest = 0;
+    b->fail_from = b->allocations + 1, b->fail_to = 1L << 60, b->largest = 0;
     CHECK_STATUS(lopt_add_tensor(opt, "huge", parameter, gradient, shape, rank, NULL), LOPT_ERROR_NO_MEMORY);
     b->fail_from = 1L << 60;
     double state = rank < 2 ? 28 * n : 16 * n + 12 * (n / first + n / second);

@@ -30,7 +30,7 @@ static int returned;
 static void *save_cancelled(void *opt) {
     cancels = 1;
     returned = lopt_save(opt, files_path("saved"), 1) == LOPT_OK ? 1 : -1;
-    lopt_save(opt, files_path("never"), 1);
+    (void)!lopt_save(opt, files_path("never"), 1);
     returned = 2;
     return NULL;
 }
@@ -44,7 +44,7 @@ static void run_cancelled(void *context, int32_t count, lopt_task task, void *ta
 
 static void *step_cancelled(void *opt) {
     returned = lopt_step(opt) == LOPT_OK ? 1 : -1;
-    lopt_step(opt);
+    (void)!lopt_step(opt);
     returned = 2;
     return NULL;
 }

@@ -10,7 +10,7 @@ static int never_an_address;
 
 static void set_other_message(void) {
     lopt_weights *weights;
-    lopt_weights_builtin("unrelated", NULL, &weights);
+    (void)!lopt_weights_builtin("unrelated", NULL, &weights);
 }
 
 /* lopt_create refuses these options, names the field and what is allowed, and hands out nothing. */

@@ -87,7 +87,7 @@ static void test_patterns(void) {
             if (r.pattern == VANISHES) bound = warm; /* it stays where it was */
             if (r.pattern == ROWS) bound = 1.001 * start;
             /* Gradients that are tiny for long still move these weights more than Adam: no farther than where they came from,
-             * and where the features' 1e-6 hides the gradient four times as far (docs/sturdiness.md, what is left). */
+             * and where the features' 1e-6 hides the gradient four times as far (docs/guarantees.md, what is left). */
             if (r.pattern == TINY_BETWEEN) bound = r.scale < 1e-3 ? 4 * start : start;
             check_that(found <= bound, __FILE__, __LINE__, "distance %g, bound %g, start %g", found, bound, start);
         }

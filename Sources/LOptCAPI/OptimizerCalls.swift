@@ -62,7 +62,7 @@ public func lopt_create(
         out.pointee = OpaquePointer(memory)
         say(
             given.log, LOPT_LOG_INFO,
-            "lopt \(cString("0.1.0")): \(isaName(memory.pointee.optimizer.isa)), up to \(memory.pointee.optimizer.threads) threads")
+            "lopt \(lopt_version_text()): \(isaName(memory.pointee.optimizer.isa)), up to \(memory.pointee.optimizer.threads) threads")
         if memory.pointee.optimizer.lacksBLAS {
             say(given.log, LOPT_LOG_WARNING, "libopenblas.so.0 cannot be loaded; with it a network this wide is faster")
         }

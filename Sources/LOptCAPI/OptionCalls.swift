@@ -76,8 +76,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     options.totalSteps = given.total_steps
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
-    options.parallelFor = given.parallel_for.run
-    options.parallelContext = given.parallel_for.context
+    options.parallelFor = given.parallel_for.run.map { ParallelFor(run: $0, context: given.parallel_for.context) }
     return options
 }
 

@@ -44,8 +44,9 @@ private struct ThreadState {
 }
 
 /// Makes `message` what lopt_last_error returns.
+@inline(never)
 func keep(_ message: Message) {
-    guard let text = lopt_thread_message() else { return }
+    let text = lopt_thread_message()
     message.withCString { source in lopt_system_copy(text, source, message.count + 1) }
 }
 
@@ -57,7 +58,7 @@ func cString(_ text: StaticString) -> UnsafePointer<CChar> {
 }
 
 @implementation @_cdecl("lopt_status_string")
-public func lopt_status_string(_ status: lopt_status) -> UnsafePointer<CChar>! {
+public func lopt_status_string(_ status: lopt_status) -> UnsafePointer<CChar> {
     switch status {
     case LOPT_OK: cString("ok")
     case LOPT_SKIPPED_NONFINITE: cString("skipped: a gradient was not finite")
@@ -73,7 +74,7 @@ public func lopt_status_string(_ status: lopt_status) -> UnsafePointer<CChar>! {
 }
 
 @implementation @_cdecl("lopt_last_error")
-public func lopt_last_error() -> UnsafePointer<CChar>! { UnsafePointer(lopt_thread_message()) }
+public func lopt_last_error() -> UnsafePointer<CChar> { UnsafePointer(lopt_thread_message()) }
 
 @implementation @_cdecl("lopt_version")
 public func lopt_version() -> Int32 {
@@ -81,4 +82,4 @@ public func lopt_version() -> Int32 {
 }
 
 @implementation @_cdecl("lopt_version_string")
-public func lopt_version_string() -> UnsafePointer<CChar>! { cString("0.1.0") }
+public func lopt_version_string() -> UnsafePointer<CChar> { lopt_version_text() }

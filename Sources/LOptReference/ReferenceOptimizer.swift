@@ -204,7 +204,7 @@ extension ReferenceOptimizer {
         if maxUpdateRatio > 0, state.count > 0 {
             let update = p.indices.map { s * (u[$0] + w[$0]) }
             limit = Scalar(
-                UpdateLimit(ratio: maxUpdateRatio, update: meanSquare(update), parameter: meanSquare(finite(p))).factor)
+                UpdateLimit.factor(ratio: maxUpdateRatio, update: meanSquare(update), parameter: meanSquare(finite(p))))
         }
         state.t += 1
         guard limit > 0 else { return }

@@ -214,10 +214,10 @@ struct KernelReferenceTests {
 
     @Test("idle tensors, and the caller's decay of them", arguments: [1, 3], [WeightDecayForm.byStepSize, .perStep])
     func idle(_ threads: Int, _ form: WeightDecayForm) throws {
-        for bits in 0..<4 {
+        for bits in 0..<8 {
             var a = Self.star
             a.skipIdleTensors = true
-            a.aggregateNominalMagnitude = bits & 1 != 0
+            (a.aggregateNominalMagnitude, a.aggregateMagnitude) = (bits & 1 != 0, bits & 4 != 0)
             if bits & 2 != 0 { (a.stepMult, a.weightDecay) = (0, 0) }
             // Where each element has a step size of its own, a tensor has none, but for one of a single element.
             for shape in (a.aggregateNominalMagnitude ? [[]] : []) + [[130], [33, 47], [300, 300]] {
@@ -253,10 +253,6 @@ struct KernelReferenceTests {
         return theta
     }
 
-    private static func plan(_ a: Architecture, _ theta: [Double]) -> StepPlan {
-        theta.map { Float($0) }.withUnsafeBufferPointer { StepPlan(a, theta: $0.baseAddress!) }
-    }
-
     @Test("a nominal head that sees the step alone needs no network", arguments: [1, 2, 4], [false, true])
     func constantHead(_ layers: Int, _ aggregates: Bool) throws {
         var a = Self.star
@@ -264,14 +260,14 @@ struct KernelReferenceTests {
         (a.stepMult, a.regularizationController) = (0, false)
         (a.tensorScale, a.tensorSchedule, a.tensorCount) = (true, true, true)
         let theta = Self.constantNominal(a)
-        #expect(Self.plan(a, theta).passes == .simple)
+        #expect(StepPlan(a, theta).sweeps == "B D")
         for shape in [[], [130], [33, 47], [300, 300], [9, 4000]] {
             #expect(try Self.compare(a, shape, theta: theta) <= 2e-6, "\(shape)")
             #expect(try Self.compare(a, shape, maxUpdateRatio: 1e-3, theta: theta) <= 2e-6, "\(shape), limited")
         }
         var reads = theta
         reads[a.weightOffset(0) + 5 * a.hiddenSize] = 1e-3
-        #expect(Self.plan(a, reads).passes == (aggregates ? .meansThenSimple : .network))
+        #expect(StepPlan(a, reads).sweeps == (aggregates ? "B C' D" : "B C"))
         #expect(try Self.compare(a, [33, 47], theta: reads) <= 2e-6)
     }
 
@@ -283,7 +279,7 @@ struct KernelReferenceTests {
         a.aggregateRegularizationMagnitude = bits & 2 != 0
         a.regularizationController = bits & 4 != 0
         let theta = Self.constantNominal(a)
-        #expect(Self.plan(a, theta).nominalConstant)
+        #expect(StepPlan(a, theta).nominal == .known)
         for shape in [[130], [33, 47], [300, 300]] {
             #expect(try Self.compare(a, shape, theta: theta) <= 2e-6, "\(shape)")
             #expect(try Self.compare(a, shape, maxUpdateRatio: 1e-3, theta: theta) <= 2e-6, "\(shape), limited")

@@ -108,23 +108,25 @@ typedef struct lopt_chunk {
     int64_t inner0, inner1;
 } lopt_chunk;
 
-/* What a sweep C or D does with the heads: p <- (keep p - u) caller_keep - w, for the terms that are on. Sweep D knows
- * neither u nor caller_keep, which is in its keep. */
+/* How large a term of the step is: it is not there; one number for the tensor; a head for each element; (nominal term) one
+ * number, and the term is only measured, another sweep subtracts it. */
+enum { LOPT_TERM_OFF, LOPT_TERM_NUMBER, LOPT_TERM_PER_ELEMENT, LOPT_TERM_MEASURED };
+/* Whose sums a sweep C takes: of no head; of the nominal one, and no other head or term is needed; of all. */
+enum { LOPT_HEAD_SUMS_NONE, LOPT_HEAD_SUMS_NOMINAL, LOPT_HEAD_SUMS_ALL };
+
+/* What a sweep C or D does: p <- (keep p - u) caller_keep - w, for the terms that are on. Sweep D knows no u, and no head. */
 typedef struct lopt_apply {
-    int32_t sum_heads;           /* accumulate the sums of magnitude, nominal and regularisation heads */
-    int32_t nominal_head_only;   /* no other head is needed */
-    int32_t write;               /* p is written */
-    int32_t blackbox;            /* u = d exp(a exp_mult) blackbox_scale, a the head or, if aggregated, blackbox_magnitude */
-    int32_t blackbox_aggregated;
+    int32_t head_sums;           /* LOPT_HEAD_SUMS_* */
+    int32_t write;               /* p is written; 0: the sums are all that is wanted */
+    int32_t blackbox;            /* LOPT_TERM_*: u = d exp(a exp_mult) blackbox_scale, a the head or blackbox_magnitude */
     float blackbox_magnitude, blackbox_scale;
-    int32_t direction;           /* the nominal direction is needed, for w or for the sums */
-    int32_t nominal_per_element; /* w = nominal_scale e G with e = exp(N exp_mult), N = n + nominal_offset between
-                                    nominal_least and nominal_most; else w = nominal_scale G */
-    int32_t nominal;             /* w is subtracted */
+    int32_t nominal;             /* LOPT_TERM_*: w = nominal_scale G; per element w = nominal_scale e G with e = exp(N exp_mult),
+                                    N = n + nominal_offset between nominal_least and nominal_most */
     float nominal_offset, nominal_least, nominal_most, nominal_scale;
-    int32_t decay_per_element;   /* keep = decay_keep - decay_scale exp(r exp_mult), else keep = decay_keep */
+    int32_t decay;               /* LOPT_TERM_*: keep = decay_keep; per element keep = decay_keep - decay_scale exp(r exp_mult) */
     float decay_keep, decay_scale;
-    float caller_keep, caller_decay; /* if nominal_per_element, max(caller_keep - caller_decay e, 0) in place of caller_keep */
+    float caller_keep, caller_decay; /* with a nominal term per element max(caller_keep - caller_decay e, 0) in place of
+                                        caller_keep */
 } lopt_apply;
 
 typedef struct lopt_kernels {

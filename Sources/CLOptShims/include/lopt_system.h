@@ -247,7 +247,7 @@ static inline void lopt_thread_release_cancellation(int old) { pthread_setcancel
 
 /* ---- The message of lopt_last_error ----------------------------------------------------------------------------- */
 
-static inline char *lopt_thread_message(void) {
+__attribute__((returns_nonnull)) static inline char *lopt_thread_message(void) {
     static _Thread_local char text[256];
     return text;
 }

@@ -62,10 +62,10 @@ extension Optimizer {
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
-                try writer.tensor(t.nameBytes, suffix: section.suffix, .f32, section.shape)
+                try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)
             }
-            try writer.tensor(t.nameBytes, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
-            try writer.tensor(t.nameBytes, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(4))
+            try writer.tensor(t.identity.name, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
+            try writer.tensor(t.identity.name, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(4))
         }
     }
 
@@ -84,19 +84,19 @@ extension Optimizer {
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
                 for piece in 0..<section.pieces { try taker.take(UnsafeRawBufferPointer(section.piece(piece))) }
-                taker.end(t.nameBytes, section.suffix)
+                taker.end(t.identity.name, section.suffix)
             }
-            counters.pointer[0] = t.steps
-            counters.pointer[1] = t.stepsSkipped
-            counters.pointer[2] = t.nonfinite
+            counters.pointer[0] = t.progress.steps
+            counters.pointer[1] = t.progress.stepsSkipped
+            counters.pointer[2] = t.progress.nonfinite
             try taker.take(counters.bytes)
-            taker.end(t.nameBytes, Tensor.stepSuffix)
+            taker.end(t.identity.name, Tensor.stepSuffix)
             numbers.pointer[0] = t.options.learningRateScale
             numbers.pointer[1] = t.options.weightDecayScale
             numbers.pointer[2] = t.options.isFrozen ? 1 : 0
-            numbers.pointer[3] = t.stepSize
+            numbers.pointer[3] = t.progress.stepSize
             try taker.take(numbers.bytes)
-            taker.end(t.nameBytes, Tensor.optionsSuffix)
+            taker.end(t.identity.name, Tensor.optionsSuffix)
         }
     }
 }

@@ -59,23 +59,23 @@ extension Tensor {
     /// Shape and names are those of update-rule terms: row lacks the axis of the largest extent, column that of the second
     /// largest; the axis of the decays comes first.
     func sections(momenta: Int, _ contents: CheckpointContents) -> CheckpointSections {
-        let count = geometry.count
+        let count = geometry.count, view = memory.view
         var result = CheckpointSections()
         if contents.contains(.parameters) {
-            result.append(section("/parameter", whole, 1, count, 0, view.parameter))
+            result.append(section("/parameter", identity.whole, 1, count, 0, view.parameter))
         }
-        result.append(section("/momentum", stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.momentum))
-        result.append(section("/second_moment", whole, 1, count, 0, view.second_moment))
+        result.append(section("/momentum", identity.stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.momentum))
+        result.append(section("/second_moment", identity.whole, 1, count, 0, view.second_moment))
         guard geometry.isFactored else {
             result.append(
-                section("/diagonal", stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.diagonal))
+                section("/diagonal", identity.stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.diagonal))
             return result
         }
-        let (d1, d0) = axes
+        let (d1, d0) = identity.axes
         let lead = (geometry.leadCount, view.lead), trail = (geometry.trailCount, view.trail)
         let row = geometry.leadIsRow ? lead : trail, column = geometry.leadIsRow ? trail : lead
-        result.append(section("/row", stacked(momenta, d0), momenta, row.0, row.0, row.1))
-        result.append(section("/column", stacked(momenta, d1), momenta, column.0, column.0, column.1))
+        result.append(section("/row", identity.stacked(momenta, d0), momenta, row.0, row.0, row.1))
+        result.append(section("/column", identity.stacked(momenta, d1), momenta, column.0, column.0, column.1))
         return result
     }
 
@@ -87,20 +87,22 @@ extension Tensor {
             suffix: suffix, shape: shape, pieces: pieces, pieceBytes: 4 * count, stride: 4 * stride,
             memory: UnsafeMutableRawPointer(memory))
     }
+}
 
-    private var whole: SafeTensors.Shape {
+extension TensorIdentity {
+    fileprivate var whole: SafeTensors.Shape {
         var result = SafeTensors.Shape()
         for axis in 0..<rank { result.append(Int(shape[axis])) }
         return result
     }
 
-    private func stacked(_ momenta: Int, _ left: Int?) -> SafeTensors.Shape {
+    fileprivate func stacked(_ momenta: Int, _ left: Int?) -> SafeTensors.Shape {
         var result = SafeTensors.Shape(momenta)
         for axis in 0..<rank where axis != left { result.append(Int(shape[axis])) }
         return result
     }
 
-    private var axes: (d1: Int, d0: Int) {
+    fileprivate var axes: (d1: Int, d0: Int) {
         withUnsafeBytes(of: shape) { bytes in
             factoredAxes(shape: UnsafeBufferPointer(rebasing: bytes.bindMemory(to: Int64.self)[..<rank])) ?? (0, 0)
         }

@@ -69,15 +69,15 @@ extension Optimizer {
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
-                try reader.take(t.nameBytes, section, changing: changing)
+                try reader.take(t.identity.name, section, changing: changing)
             }
-            try reader.take(t.nameBytes, Tensor.stepSuffix, .i64, into: counters.pointer, 3...3)
+            try reader.take(t.identity.name, Tensor.stepSuffix, .i64, into: counters.pointer, 3...3)
             for j in 0..<3 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
                 throw LOptError(
-                    .checkpoint, "'\(t.nameBytes)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
+                    .checkpoint, "'\(t.identity.name)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
             }
             numbers.pointer[3] = 0
-            try reader.take(t.nameBytes, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3...4)
+            try reader.take(t.identity.name, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3...4)
             try Optimizer.checkRestored(numbers.pointer[0], "lr_scale of a tensor")
             try Optimizer.checkRestored(numbers.pointer[1], "weight_decay_scale of a tensor")
             guard numbers.pointer[2] == 0 || numbers.pointer[2] == 1 else {
@@ -85,13 +85,13 @@ extension Optimizer {
             }
             try Optimizer.checkRestored(numbers.pointer[3], "step size of a tensor")
             if changing {
-                tensors[i].steps = counters.pointer[0]
-                tensors[i].stepsSkipped = counters.pointer[1]
-                tensors[i].nonfinite = counters.pointer[2]
+                tensors[i].progress.steps = counters.pointer[0]
+                tensors[i].progress.stepsSkipped = counters.pointer[1]
+                tensors[i].progress.nonfinite = counters.pointer[2]
                 tensors[i].options.learningRateScale = numbers.pointer[0]
                 tensors[i].options.weightDecayScale = numbers.pointer[1]
                 tensors[i].options.isFrozen = numbers.pointer[2] != 0
-                tensors[i].stepSize = numbers.pointer[3]
+                tensors[i].progress.stepSize = numbers.pointer[3]
             }
         }
     }

@@ -16,7 +16,7 @@ extension Optimizer {
 
     /// The number of the tensor of this name.
     func index(of name: UnsafeRawBufferPointer) -> Int? {
-        names.find(tensors) { $0.nameBytes.compare(with: name) }
+        names.find(tensors) { $0.identity.name.compare(with: name) }
     }
 
     /// What a parameter shares memory with, but for its own gradient, is refused when it gets the memory. Gradients may
@@ -34,10 +34,10 @@ extension Optimizer {
     /// No parameter lies there.
     func checkFree(_ span: Span, _ what: Message) throws(LOptError) {
         guard !span.isEmpty,
-            let other = parameterMemory.find(tensors, { $0.span.end <= span.start ? -1 : $0.span.start >= span.end ? 1 : 0 })
+            let other = parameterMemory.find(tensors, { $0.place.span.end <= span.start ? -1 : $0.place.span.start >= span.end ? 1 : 0 })
         else { return }
         throw LOptError(
-            .invalidArgument, "\(what) overlaps the parameter of tensor '\(tensors[other].nameBytes)' in memory")
+            .invalidArgument, "\(what) overlaps the parameter of tensor '\(tensors[other].identity.name)' in memory")
     }
 }
 

@@ -41,11 +41,7 @@ public struct OptimizerOptions {
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
     /// The caller's own threads.
-    public var parallelFor: (@convention(c) (
-        UnsafeMutableRawPointer?, Int32, (@convention(c) (UnsafeMutableRawPointer?, Int32) -> Void)?,
-        UnsafeMutableRawPointer?
-    ) -> Void)?
-    public var parallelContext: UnsafeMutableRawPointer?
+    public var parallelFor: ParallelFor?
 
     public static let mostThreads = 256
 
@@ -97,7 +93,8 @@ public struct Optimizer: ~Copyable {
         let isa = min(options.maximumISA, InstructionSet.available, try Optimizer.environmentISA())
         var workers = options.threads
         if workers == 0 { workers = min(Int(lopt_system_processors()), OptimizerOptions.mostThreads) }
-        let rule = try Rule(weights.architecture, theta: weights.theta, allocator: allocator)
+        let rule = try Rule(
+            weights.architecture, theta: weights.theta, isGuarded: options.maxUpdateRatio > 0, allocator: allocator)
         var kernels = lopt_kernels()
         Optimizer.choose(isa, rule.kernel.path, &kernels)
         var kernelRule = rule.kernel
@@ -113,9 +110,7 @@ public struct Optimizer: ~Copyable {
             tensors = table
             let numbers = try allocator.allocate(Int.self, capacity)
             starts = numbers
-            pool = try ThreadPool(
-                workers: workers, parallelFor: options.parallelFor, parallelContext: options.parallelContext,
-                allocator: allocator)
+            pool = try ThreadPool(workers: workers, parallelFor: options.parallelFor, allocator: allocator)
             (self.scratch, self.tensors, self.starts) = (floats, table, numbers)
         } catch {
             allocator.deallocate(scratch, workers * stride)
@@ -139,7 +134,7 @@ public struct Optimizer: ~Copyable {
 
     deinit {
         let allocator = options.allocator
-        for i in 0..<count { tensors[i].free(allocator) }
+        for i in 0..<count { tensors[i].memory.free(allocator) }
         allocator.deallocate(tensors, capacity)
         allocator.deallocate(starts, capacity)
         allocator.deallocate(scratch, pool.workers * scratchStride)
@@ -153,7 +148,8 @@ public struct Optimizer: ~Copyable {
         guard weights.architecture == rule.architecture else {
             throw LOptError(.mismatch, "the weights have another architecture than the optimizer")
         }
-        let other = try Rule(weights.architecture, theta: weights.theta, allocator: options.allocator)
+        let other = try Rule(
+            weights.architecture, theta: weights.theta, isGuarded: options.maxUpdateRatio > 0, allocator: options.allocator)
         rule.free(options.allocator)
         rule = other
         digest = weights.digest
@@ -224,7 +220,7 @@ public struct Optimizer: ~Copyable {
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
             features: rule.architecture.features, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
-        names.insert(count, tensors) { $0.nameBytes.compare(with: name) < 0 }
+        names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
         count += 1
         parameters += elements

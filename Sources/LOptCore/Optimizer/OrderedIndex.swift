@@ -4,7 +4,7 @@
 /// which keeps it as flat as insertions in random order would, whatever the order of the insertions. What the order is, the
 /// caller says in each call, always the same. The links lie in the tensors, so nothing is allocated.
 struct OrderedIndex {
-    /// Of the two numbers in `Tensor.links` that are this tree's.
+    /// Of the two numbers in `TensorPlace.links` that are this tree's.
     let slot: Int
     private var root: Int32 = -1
 
@@ -17,14 +17,14 @@ struct OrderedIndex {
     }
 
     private func get(_ place: Place, _ tensors: UnsafePointer<Tensor>) -> Int32 {
-        place.tensor < 0 ? root : tensors[Int(place.tensor)].links[slot + place.side]
+        place.tensor < 0 ? root : tensors[Int(place.tensor)].place.links[slot + place.side]
     }
 
     private mutating func set(_ place: Place, _ tensor: Int32, _ tensors: UnsafeMutablePointer<Tensor>) {
         if place.tensor < 0 {
             root = tensor
         } else {
-            tensors[Int(place.tensor)].links[slot + place.side] = tensor
+            tensors[Int(place.tensor)].place.links[slot + place.side] = tensor
         }
     }
 

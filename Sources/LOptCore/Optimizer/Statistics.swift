@@ -32,17 +32,17 @@ extension Optimizer {
         var sums = StepSums()
         var elements = 0
         for i in index.map({ $0..<($0 + 1) }) ?? 0..<count {
-            result.steps = max(result.steps, tensors[i].steps)
-            result.stepsSkipped = max(result.stepsSkipped, tensors[i].stepsSkipped)
-            result.nonfinite += tensors[i].nonfinite
-            result.updatesLimited += tensors[i].updatesLimited
-            result.stepsIdle += tensors[i].stepsIdle
-            if index == nil, tensors[i].lastStep != lastStep || tensors[i].wasIdle { continue }
-            sums = sums + tensors[i].last
+            result.steps = max(result.steps, tensors[i].progress.steps)
+            result.stepsSkipped = max(result.stepsSkipped, tensors[i].progress.stepsSkipped)
+            result.nonfinite += tensors[i].progress.nonfinite
+            result.updatesLimited += tensors[i].report.updatesLimited
+            result.stepsIdle += tensors[i].report.stepsIdle
+            if index == nil, tensors[i].report.lastStep != lastStep || tensors[i].report.wasIdle { continue }
+            sums = sums + tensors[i].report.sums
             elements += tensors[i].geometry.count
         }
         if let index {
-            result.stepSize = tensors[index].stepSize * tensors[index].options.learningRate(learningRateScale)
+            result.stepSize = tensors[index].progress.stepSize * tensors[index].options.learningRate(learningRateScale)
         }
         result.nonfiniteParameters = Int64(sums.nonfiniteParameters)
         guard elements > 0 else { return result }
@@ -79,7 +79,7 @@ extension Optimizer {
     public var memoryBytes: Int {
         var bytes = rule.memoryBytes + pool.memoryBytes + Allocator.bytes(Float.self, pool.workers * scratchStride)
             + Allocator.bytes(Tensor.self, capacity) + Allocator.bytes(Int.self, capacity)
-        for i in 0..<count { bytes += tensors[i].memoryBytes }
+        for i in 0..<count { bytes += tensors[i].memory.bytes }
         return bytes
     }
 

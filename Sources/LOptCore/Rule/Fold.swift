@@ -9,7 +9,7 @@ struct TensorSums {
     init(adding t: Tensor) {
         let width = Int(LOPT_SUMS_B)
         for chunk in 1..<max(t.geometry.chunks, 1) {
-            for slot in 0..<width { t.sumsB[slot] += t.sumsB[chunk * width + slot] }
+            for slot in 0..<width { t.memory.momentSums[slot] += t.memory.momentSums[chunk * width + slot] }
         }
         self.init(t)
     }
@@ -17,7 +17,7 @@ struct TensorSums {
     /// The sums as they were added up before.
     init(_ t: Tensor) {
         count = Double(t.geometry.count)
-        sums = UnsafePointer(t.sumsB)
+        sums = UnsafePointer(t.memory.momentSums)
     }
 
     func mean(_ slot: Int) -> Double { sums[slot] / count }
@@ -30,7 +30,7 @@ struct TensorSums {
 }
 
 extension Rule {
-    /// Between sweeps B and C: folds the second-moment normalisers into the rows of w0 and the step features into the bias,
+    /// After sweep B: folds the second-moment normalisers into the rows of w0 and the step features into the bias,
     /// for tensor `t` (update-rule.md section 4). f64 until the last rounding.
     func foldFirstLayer(_ t: Tensor, _ sums: TensorSums, _ steps: StepFeatures) {
         let momenta = architecture.momenta
@@ -50,10 +50,10 @@ extension Rule {
             let rows = 4 + 3 * momenta + k, columns = rows + momenta
             if t.geometry.isFactored {
                 let lead = t.geometry.leadIsRow ? rows : columns, trail = t.geometry.leadIsRow ? columns : rows
-                f.line(t.view.lead_weights, 2 * k, feature: lead, t.means[4 * k])
-                f.line(t.view.lead_weights, 2 * k + 1, feature: lead + 2 * momenta, t.means[4 * k + 1])
-                f.line(t.view.trail_weights, 2 * k, feature: trail, t.means[4 * k + 2])
-                f.line(t.view.trail_weights, 2 * k + 1, feature: trail + 2 * momenta, t.means[4 * k + 3])
+                f.line(t.memory.view.lead_weights, 2 * k, feature: lead, t.memory.factorMeans[4 * k])
+                f.line(t.memory.view.lead_weights, 2 * k + 1, feature: lead + 2 * momenta, t.memory.factorMeans[4 * k + 1])
+                f.line(t.memory.view.trail_weights, 2 * k, feature: trail, t.memory.factorMeans[4 * k + 2])
+                f.line(t.memory.view.trail_weights, 2 * k + 1, feature: trail + 2 * momenta, t.memory.factorMeans[4 * k + 3])
             } else {
                 // Rank < 2: row and column features are the same number, so their weights add up.
                 f.element(row + 4, features: rows, columns, sums.mean(k, Int(LOPT_SUM_DIAGONAL2)))
@@ -68,7 +68,7 @@ extension Rule {
         let units = architecture.hiddenSize
         let initial = theta + architecture.biasOffset(0)
         let weights = theta + architecture.weightOffset(0) + architecture.features * units
-        guard let bias = UnsafeMutablePointer(mutating: t.view.bias) else { return }
+        guard let bias = UnsafeMutablePointer(mutating: t.memory.view.bias) else { return }
         for j in 0..<units {
             var sum = Double(initial[j])
             for s in 0..<steps.values.count { sum += Double(weights[s * units + j]) * steps.values[s] }
@@ -98,11 +98,11 @@ private struct FirstLayer {
     private static func scale(_ meanSquare: Double) -> Double { 1 / (1e-5 + meanSquare).squareRoot() }
 
     func element(_ row: Int, feature: Int, _ meanSquare: Double) {
-        write(t.view.element_weights, row, feature, nil, FirstLayer.scale(meanSquare))
+        write(t.memory.view.element_weights, row, feature, nil, FirstLayer.scale(meanSquare))
     }
 
     func element(_ row: Int, features first: Int, _ second: Int, _ meanSquare: Double) {
-        write(t.view.element_weights, row, first, second, FirstLayer.scale(meanSquare))
+        write(t.memory.view.element_weights, row, first, second, FirstLayer.scale(meanSquare))
     }
 
     func line(_ weights: UnsafePointer<Float>?, _ row: Int, feature: Int, _ meanSquare: Double) {
@@ -112,7 +112,7 @@ private struct FirstLayer {
     private func write(_ weights: UnsafePointer<Float>?, _ row: Int, _ feature: Int, _ second: Int?, _ scale: Double) {
         let a = rule.architecture
         if rule.usesBLAS {
-            let scales = UnsafeMutablePointer(mutating: t.view.feature_scale)
+            let scales = UnsafeMutablePointer(mutating: t.memory.view.feature_scale)
             scales?[feature] = Float(scale)
             if let second { scales?[second] = Float(scale) }
             return

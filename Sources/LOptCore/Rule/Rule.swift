@@ -18,9 +18,12 @@ struct Rule {
     /// no longer fits the second-level cache.
     static let leastBLASWidth = 257
 
-    init(_ architecture: Architecture, theta source: UnsafePointer<Float>, allocator: Allocator) throws(LOptError) {
+    /// - Parameter isGuarded: updates are measured before they are applied, see `UpdateLimit`.
+    init(
+        _ architecture: Architecture, theta source: UnsafePointer<Float>, isGuarded: Bool, allocator: Allocator
+    ) throws(LOptError) {
         self.architecture = architecture
-        plan = StepPlan(architecture, theta: source)
+        plan = StepPlan(architecture, theta: source, isGuarded: isGuarded)
         let a = architecture, momenta = a.momenta
         let hidden = Rule.paddedWidth(a.hiddenSize)
         let layers = (a.hiddenLayers - 1) * (hidden + 1) * hidden, heads = (hidden + 1) * Int(LOPT_HEADS)

@@ -1,63 +1,59 @@
-/// In which passes over a tensor the step is applied. A head that is replaced by its mean over the tensor is known only
-/// after the network has seen all of it.
-struct StepPlan: Equatable {
-    enum Passes {
-        /// No head is needed: sweep D alone.
-        case simple
-        /// Sweep C does it all.
-        case network
-        /// Sweep C takes means, sweep D applies them: nothing else needs the network.
-        case meansThenSimple
-        /// Sweep C applies blackbox and decay, sweep D the nominal term.
-        case networkThenNominal
-        /// Sweep C takes means, a second sweep C applies.
-        case meansThenNetwork
-    }
+/// Where the size of a term of the update comes from.
+enum TermSize {
+    /// The rule has no such term.
+    case off
+    /// A number that needs no pass: a constant, or an output of the network that sees nothing but the step.
+    case known
+    /// A head of the network, of each element.
+    case perElement
+    /// The mean of a head over the tensor, which is known only after the network has seen all of it.
+    case mean
+}
 
-    let passes: Passes
-    let hasBlackbox: Bool
-    let hasNominal: Bool
-    let hasDecay: Bool
-    /// The nominal magnitude is a head of the network that sees nothing but the step: one number, which needs no pass.
-    let nominalConstant: Bool
-    /// The nominal magnitude is a head of the network, for each element or as a mean.
-    let nominalPerElement: Bool, nominalAggregated: Bool
-    let decayPerElement: Bool, decayAggregated: Bool
-    let magnitudeAggregated: Bool
+/// What is decided once for a rule: which terms there are, and in which passes over a tensor a step is taken.
+struct StepPlan {
+    /// The learned direction, the nominal term, the rule's own weight decay.
+    let blackbox, nominal, decay: TermSize
+    /// A pass evaluates the network.
+    let usesNetwork: Bool
+    let passes: PassList
 
-    init(_ a: Architecture, theta: UnsafePointer<Float>) {
+    init(_ a: Architecture, theta: UnsafePointer<Float>, isGuarded: Bool) {
         let isStar = a.kind == .star
-        hasBlackbox = a.stepMult != 0
-        hasNominal = isStar && a.nominalStepsize != 0
-        hasDecay = isStar && a.weightDecay != 0
-        let hasNominalHead = hasNominal && a.nominalController
-        nominalConstant = hasNominalHead && !a.readsFeatures(output: Architecture.nominalOutput, theta)
-        nominalAggregated = hasNominalHead && !nominalConstant && a.aggregateNominalMagnitude
-        nominalPerElement = hasNominalHead && !nominalConstant && !a.aggregateNominalMagnitude
-        decayAggregated = hasDecay && a.regularizationController && a.aggregateRegularizationMagnitude
-        decayPerElement = hasDecay && a.regularizationController && !a.aggregateRegularizationMagnitude
-        magnitudeAggregated = isStar && hasBlackbox && a.aggregateMagnitude
-
-        let needsElements = hasBlackbox || nominalPerElement || decayPerElement
-        let needsMeans = nominalAggregated || decayAggregated || magnitudeAggregated
-        if !needsMeans {
-            passes = needsElements ? .network : .simple
-        } else if !needsElements {
-            passes = .meansThenSimple
-        } else if nominalAggregated && !decayAggregated && !magnitudeAggregated {
-            passes = .networkThenNominal
+        blackbox = a.stepMult == 0 ? .off : isStar && a.aggregateMagnitude ? .mean : .perElement
+        if !isStar || a.nominalStepsize == 0 {
+            nominal = .off
+        } else if !a.nominalController || !a.readsFeatures(output: Architecture.nominalOutput, theta) {
+            nominal = .known
         } else {
-            passes = .meansThenNetwork
+            nominal = a.aggregateNominalMagnitude ? .mean : .perElement
         }
-    }
+        if !isStar || a.weightDecay == 0 {
+            decay = .off
+        } else {
+            decay = !a.regularizationController ? .known : a.aggregateRegularizationMagnitude ? .mean : .perElement
+        }
 
-    var usesMeans: Bool { passes != .simple && passes != .network }
-    var usesNetwork: Bool { passes != .simple }
-    var usesSweepD: Bool { passes == .simple || passes == .meansThenSimple || passes == .networkThenNominal }
-    /// Sweep C writes parameters, in its last run.
-    var writesInSweepC: Bool { passes == .network || passes == .networkThenNominal || passes == .meansThenNetwork }
-    /// Only the mean of the nominal head is wanted from sweep C.
-    var nominalHeadOnly: Bool { passes == .meansThenSimple && nominalAggregated && !decayAggregated }
+        let needsElements = blackbox != .off || nominal == .perElement || decay == .perElement
+        let onlyNominalWaits = nominal == .mean && blackbox != .mean && decay != .mean
+        let needsMeans = nominal == .mean || blackbox == .mean || decay == .mean
+        usesNetwork = needsElements || needsMeans
+
+        var passes = PassList()
+        passes.append(.accumulate, .none, .moments, writes: false)
+        let sweep: Pass.Sweep = needsElements ? .network : .elements, last: Pass.Measured = isGuarded ? .update : .nothing
+        if needsElements && onlyNominalWaits {
+            // While the mean is taken, what does not wait for it is applied: the network runs once.
+            passes.append(.network, .allButNominal, .heads, writes: !isGuarded)
+            passes.append(.elements, .nominal, last, writes: !isGuarded)
+        } else {
+            if needsMeans { passes.append(.network, .none, onlyNominalWaits ? .nominalHead : .heads, writes: false) }
+            passes.append(sweep, .all, last, writes: !isGuarded)
+        }
+        // With the guard they have measured the update; now it is written, as small as it has to be.
+        if isGuarded { passes.append(sweep, .all, .nothing, writes: true) }
+        self.passes = passes
+    }
 }
 
 extension Architecture {

@@ -26,7 +26,7 @@ struct TensorStatistics {
         }
         let others = 1 + 2 * momenta
         values[others] = ScalarMath.log(sums.count) / 5 - 1
-        values[others + 1] = t.extentsAboveOne < 2 ? 1 : 0
+        values[others + 1] = t.identity.extentsAboveOne < 2 ? 1 : 0
         let history = rms(sums.mean(Int(LOPT_SUM_V2))).squareRoot()
         values[others + 2] = ScalarMath.log(gradient / (history + 1e-12) + 1e-3)
         values[others + 3] = ScalarMath.log(Double(tensors)) / 2 - 1
@@ -39,14 +39,14 @@ extension Optimizer {
     public func lastStatistics(_ index: Int) throws(LOptError) -> [21 of Double]? {
         try checkIndex(index)
         let t = tensors[index]
-        guard t.steps > 0, t.geometry.count > 0 else { return nil }
+        guard t.progress.steps > 0, t.geometry.count > 0 else { return nil }
         return TensorStatistics(t, TensorSums(t), momenta: architecture.momenta, tensors: count).values
     }
 
     /// The nominal log-step of a tensor in its last step; nil before the first, and without a nominal term.
     public func lastLogStep(_ index: Int) throws(LOptError) -> Double? {
         try checkIndex(index)
-        let a = architecture, size = tensors[index].stepSize
+        let a = architecture, size = tensors[index].progress.stepSize
         guard size > 0, a.nominalStepsize > 0, a.expMult[1] != 0 else { return nil }
         return ScalarMath.log(size / a.nominalStepsize) / a.expMult[1]
     }
@@ -58,13 +58,13 @@ extension Rule {
     /// tensor_count, every statistic clamped to its range.
     func logStepShift(_ t: Tensor, _ sums: TensorSums, tensors: Int) -> Double {
         let a = architecture
-        guard a.tensorScale else { return 0 }
+        guard a.tensorScale, plan.nominal != .off else { return 0 }
         let statistics = TensorStatistics(t, sums, momenta: a.momenta, tensors: tensors)
         func phi(_ i: Int) -> Double {
             let range = a.statisticRange(i, theta)
             return min(max(statistics.values[i], range.least), range.most)
         }
-        let tau = a.tensorSchedule || a.tensorCount ? Architecture.scheduleTime(t.steps) : 0
+        let tau = a.tensorSchedule || a.tensorCount ? Architecture.scheduleTime(t.progress.steps) : 0
         let scales = a.tensorScales
         let u = theta + a.tensorScaleOffset, w = theta + a.tensorScheduleOffset, c = theta + a.tensorCountOffset
         var n = 0.0
@@ -77,6 +77,18 @@ extension Rule {
 }
 
 // MARK: - Ranges
+
+extension Rule {
+    /// The nominal log-step of a head with what the extensions add to it. The authors' rule knows no limits.
+    func logStep(head n: Double, shift: Double) -> Double {
+        let limits = logStepLimits
+        return min(max(n + shift, limits.least), limits.most)
+    }
+
+    var logStepLimits: (least: Double, most: Double) {
+        architecture.tensorScale ? architecture.statisticRange(architecture.statistics, theta) : (-.infinity, .infinity)
+    }
+}
 
 extension Architecture {
     /// Statistics of a tensor that the extension `tensorScale` and those on it see, and the column of the log-step in

@@ -37,9 +37,9 @@ extension Optimizer {
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
             maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
-            stepFeatures: StepFeatures(step: tensors[range.lowerBound].steps), starts: starts,
+            constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count)
-        work.run(.sweepA, range, on: pool)
+        work.run(.look, range, on: pool)
         let outcome = judge(range)
         if case .skipped(let first, _) = outcome {
             if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
@@ -65,31 +65,31 @@ extension Optimizer {
     /// comes for the second time.
     private mutating func noteStep(_ range: Range<Int>, isWhole: Bool) {
         let first = tensors[range.lowerBound]
-        if !isWhole && first.isSkipped { return }
-        if isWhole || lastStepIsWhole || first.lastStep == lastStep { lastStep += 1 }
+        if !isWhole && first.step.isSkipped { return }
+        if isWhole || lastStepIsWhole || first.report.lastStep == lastStep { lastStep += 1 }
         lastStepIsWhole = isWhole
-        for i in range where !tensors[i].isSkipped { tensors[i].lastStep = lastStep }
+        for i in range where !tensors[i].step.isSkipped { tensors[i].report.lastStep = lastStep }
     }
 
     /// Looks at what sweep A found, before any state is written; counts and marks what is to be skipped.
     private mutating func judge(_ range: Range<Int>) -> StepOutcome {
         var first = -1, bad = 0
         for i in range {
-            tensors[i].isSkipped = tensors[i].options.isFrozen
-            guard !tensors[i].isSkipped else { continue }
+            tensors[i].step.isSkipped = tensors[i].options.isFrozen
+            guard !tensors[i].step.isSkipped else { continue }
             let largest = largestGradient(tensors[i])
-            tensors[i].isIdle = rule.architecture.skipIdleTensors && tensors[i].geometry.count > 0
+            tensors[i].step.isIdle = rule.architecture.skipIdleTensors && tensors[i].geometry.count > 0
                 && largest < Optimizer.leastGradientBits
             guard largest > Optimizer.largestGradientBits else { continue }
             if first < 0 { first = i }
             bad += 1
-            tensors[i].isSkipped = true
+            tensors[i].step.isSkipped = true
         }
         guard bad > 0 else { return .done }
         if options.nonfinite != .error {
             for i in range where !tensors[i].options.isFrozen {
-                if tensors[i].isSkipped { Optimizer.count(&tensors[i].nonfinite, countNonfinite(tensors[i])) }
-                if tensors[i].isSkipped || options.nonfinite == .skipStep { Optimizer.count(&tensors[i].stepsSkipped, 1) }
+                if tensors[i].step.isSkipped { Optimizer.count(&tensors[i].progress.nonfinite, countNonfinite(tensors[i])) }
+                if tensors[i].step.isSkipped || options.nonfinite == .skipStep { Optimizer.count(&tensors[i].progress.stepsSkipped, 1) }
             }
         }
         return .skipped(first: first, tensors: bad)
@@ -106,12 +106,12 @@ extension Optimizer {
     /// Bits of the largest magnitude of the gradient, as sweep A found it.
     private func largestGradient(_ t: Tensor) -> UInt32 {
         var largest: Int32 = 0
-        for chunk in 0..<t.geometry.sumChunks { largest = max(largest, t.largest[chunk]) }
+        for chunk in 0..<t.geometry.sumChunks { largest = max(largest, t.memory.largest[chunk]) }
         return UInt32(bitPattern: largest)
     }
 
     private func countNonfinite(_ t: Tensor) -> Int64 {
-        guard let gradient = t.view.gradient else { return 0 }
+        guard let gradient = t.memory.view.gradient else { return 0 }
         var count: Int64 = 0
         for i in 0..<t.geometry.count {
             let bits = lopt_load1(gradient + i).bitPattern & 0x7fff_ffff
@@ -123,13 +123,13 @@ extension Optimizer {
     /// Names the first element of the tensor's gradient that is not finite.
     public func nonfiniteMessage(_ index: Int) -> Message {
         let t = tensors[index]
-        guard let gradient = t.view.gradient else { return "" }
+        guard let gradient = t.memory.view.gradient else { return "" }
         for i in 0..<t.geometry.count {
             let value = lopt_load1(gradient + i)
             if value.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits {
-                return "gradient of tensor '\(t.nameBytes)' has \(Double(value)) at element \(i); allowed is up to 2^50"
+                return "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
             }
         }
-        return "gradient of tensor '\(t.nameBytes)' is not finite"
+        return "gradient of tensor '\(t.identity.name)' is not finite"
     }
 }

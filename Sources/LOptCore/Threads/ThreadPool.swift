@@ -11,9 +11,6 @@ import CLOptShims
 struct ThreadPool: ~Copyable {
     /// (context, item, worker); workers are numbered from 0 so that each has scratch memory of its own.
     typealias Body = @convention(c) (UnsafeMutableRawPointer, Int, Int) -> Void
-    typealias Task = @convention(c) (UnsafeMutableRawPointer?, Int32) -> Void
-    typealias ParallelFor =
-        @convention(c) (UnsafeMutableRawPointer?, Int32, Task?, UnsafeMutableRawPointer?) -> Void
 
     /// What the threads share.
     struct Shared {
@@ -54,14 +51,11 @@ struct ThreadPool: ~Copyable {
     private let shared: UnsafeMutablePointer<Shared>
     private let threads: UnsafeMutablePointer<Worker>
     private let parallelFor: ParallelFor?
-    private let parallelContext: UnsafeMutableRawPointer?
 
     /// About 20 microseconds.
     private static let spins = 1000
 
-    init(
-        workers: Int, parallelFor: ParallelFor?, parallelContext: UnsafeMutableRawPointer?, allocator: Allocator
-    ) throws(LOptError) {
+    init(workers: Int, parallelFor: ParallelFor?, allocator: Allocator) throws(LOptError) {
         let shared = try allocator.allocate(Shared.self, 1)
         let threads: UnsafeMutablePointer<Worker>
         do {
@@ -80,7 +74,6 @@ struct ThreadPool: ~Copyable {
         self.workers = workers
         self.allocator = allocator
         self.parallelFor = parallelFor
-        self.parallelContext = parallelContext
         self.shared = shared
         self.threads = threads
     }
@@ -146,8 +139,8 @@ struct ThreadPool: ~Copyable {
         lopt_atomic_store(&shared.pointee.nextItem, 0)
         if let parallelFor {
             lopt_system_restore_float(hostFloat)
-            parallelFor(
-                parallelContext, Int32(min(workers, count)),
+            parallelFor.run(
+                parallelFor.context, Int32(min(workers, count)),
                 { shared, worker in
                     guard let shared = shared?.assumingMemoryBound(to: Shared.self),
                         worker >= 0 && worker < shared.pointee.workers

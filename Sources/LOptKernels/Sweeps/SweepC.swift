@@ -43,7 +43,7 @@ private func step<N: Network>(
             g: load(t.gradient + at, n), p: load(t.parameter + at, n), v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
             momentum: t.momentum + at, diagonal: t.factored != 0 ? Floats(t.momentum) : Floats(t.diagonal + at), lanes: n)
         let leads = tile.lead.channels + lead.offset, trails = tile.trail.channels + trail.offset
-        if N.hasCheapNominalHead && apply.nominal_head_only != 0 {
+        if N.hasCheapNominalHead && Int(apply.head_sums) == LOPT_HEAD_SUMS_NOMINAL {
             let n = network.nominalHead(e, i, leads, tile.lead.stride, trails, tile.trail.stride)
             let slot = LOPT_SUM_NOMINAL
             sums[slot] = sums[slot] + masked(n, e.lanes)
@@ -69,23 +69,24 @@ private func prefetch(_ rule: lopt_rule, _ t: lopt_tensor_view, _ at: Int) {
 private func finish(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ e: Element, _ heads: Heads, _ at: Int, _ sums: Sums
 ) {
-    if apply.sum_heads != 0 {
+    if Int(apply.head_sums) != LOPT_HEAD_SUMS_NONE {
         add(heads.magnitude, e.lanes, sums, LOPT_SUM_MAGNITUDE)
         add(heads.nominal, e.lanes, sums, LOPT_SUM_NOMINAL)
         add(heads.regularization, e.lanes, sums, LOPT_SUM_REGULARIZATION)
     }
     var u = lopt_splat(0)
-    if apply.blackbox != 0 {
-        let magnitude = apply.blackbox_aggregated != 0 ? lopt_splat(apply.blackbox_magnitude) : heads.magnitude
+    if Int(apply.blackbox) != LOPT_TERM_OFF {
+        let isNumber = Int(apply.blackbox) == LOPT_TERM_NUMBER
+        let magnitude = isNumber ? lopt_splat(apply.blackbox_magnitude) : heads.magnitude
         u = heads.direction * exp(magnitude * lopt_splat(rule.exp_mult_magnitude)) * lopt_splat(apply.blackbox_scale)
         if rule.normalize_blackbox != 0 { u *= e.rs }
         add(u * u, e.lanes, sums, LOPT_SUM_U2)
     }
     var w = lopt_splat(0)
     var callerKeep = lopt_splat(apply.caller_keep)
-    if apply.direction != 0 {
+    if Int(apply.nominal) != LOPT_TERM_OFF {
         w = direction(rule, t, e) * lopt_splat(apply.nominal_scale)
-        if apply.nominal_per_element != 0 {
+        if Int(apply.nominal) == LOPT_TERM_PER_ELEMENT {
             let n = heads.nominal + lopt_splat(apply.nominal_offset)
             let logStep = lopt_min(lopt_max(n, lopt_splat(apply.nominal_least)), lopt_splat(apply.nominal_most))
             let size = exp(logStep * lopt_splat(rule.exp_mult_nominal))
@@ -97,12 +98,12 @@ private func finish(
     }
     guard apply.write != 0 else { return }
     var keep = lopt_splat(apply.decay_keep)
-    if apply.decay_per_element != 0 {
+    if Int(apply.decay) == LOPT_TERM_PER_ELEMENT {
         let r = exp(heads.regularization * lopt_splat(rule.exp_mult_regularization))
         keep = keep - lopt_splat(apply.decay_scale) * r
     }
     let p = (e.p * keep - u) * callerKeep
-    store(t.parameter + at, apply.nominal != 0 ? p - w : p, e.lanes)
+    store(t.parameter + at, Int(apply.nominal) == LOPT_TERM_MEASURED ? p : p - w, e.lanes)
 }
 
 @inline(__always)
@@ -123,13 +124,13 @@ func direction(_ rule: lopt_rule, _ t: lopt_tensor_view, _ e: Element) -> Vector
     return sum * e.rs
 }
 
-/// Sweep D: the part of the step that waited for the mean of a head over the tensor, p <- keep p - w.
+/// Sweep D: a step, or the rest of one, that needs no network: p <- keep caller_keep p - w.
 func sweepD(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ begin: Int, _ end: Int,
     _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
 ) {
     var sums = Sums(lane: Scratch(memory, rule).sums, slots: LOPT_SUMS_C, total: total)
-    let keep = lopt_splat(apply.decay_keep), scale = lopt_splat(apply.nominal_scale)
+    let keep = lopt_splat(apply.decay_keep * apply.caller_keep), scale = lopt_splat(apply.nominal_scale)
     let slot = LOPT_SUM_W2
     var offset = begin
     while offset < end {

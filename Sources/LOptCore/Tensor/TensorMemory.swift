@@ -1,0 +1,119 @@
+import CLOptShims
+
+/// The memory of a tensor's own: one allocation with the accumulators, what a step needs beside them, and the name.
+struct TensorMemory {
+    /// As the kernels see the tensor, the caller's memory included.
+    var view: lopt_tensor_view
+    /// Sums of sweep B, LOPT_SUMS_B of them for each chunk. From the end of the sweep on the first chunk's are those of the tensor.
+    let momentSums: UnsafeMutablePointer<Double>
+    /// Sums of the last sweep C or D, LOPT_SUMS_C of them for each chunk.
+    let stepSums: UnsafeMutablePointer<Double>
+    /// For each k: the means of lead^2, rsqrt(lead)^2, trail^2, rsqrt(trail)^2.
+    let factorMeans: UnsafeMutablePointer<Double>
+    /// The largest |g| of each chunk of sweep A, as bits.
+    let largest: UnsafeMutablePointer<Int32>
+    /// Room for the name.
+    let name: UnsafeMutablePointer<UInt8>
+
+    private let floats: UnsafeMutablePointer<Float>
+    private let count: Int
+
+    /// All zero.
+    init(_ g: Geometry, nameBytes: Int, rule: lopt_rule, features: Int, allocator: Allocator) throws(LOptError) {
+        let layout = Layout(g, nameBytes: nameBytes, momenta: Int(rule.momenta), hidden: Int(rule.hidden), features: features)
+        count = layout.count
+        let floats = try allocator.allocateZeroed(Float.self, layout.count)
+        self.floats = floats
+        view = layout.view(g, floats)
+        func part<T>(_ offset: Int, _ type: T.Type) -> UnsafeMutablePointer<T> {
+            UnsafeMutableRawPointer(floats + offset).assumingMemoryBound(to: type)
+        }
+        momentSums = part(layout.momentSums, Double.self)
+        stepSums = part(layout.stepSums, Double.self)
+        factorMeans = part(layout.factorMeans, Double.self)
+        largest = part(layout.largest, Int32.self)
+        name = part(layout.name, UInt8.self)
+    }
+
+    func free(_ allocator: Allocator) { allocator.deallocate(floats, count) }
+
+    var bytes: Int { Allocator.bytes(Float.self, count) }
+}
+
+/// Where the parts lie, in floats. Each starts on a cache line and is followed by room for a vector load that reaches past its end.
+private struct Layout {
+    private(set) var count = 0
+    private let planeStride: Int
+    private let secondMoment, momentum, diagonal, lead, trail, leadFactor, trailFactor, leadPartial, trailPartial: Int
+    private let elementWeights, leadWeights, trailWeights, bias, featureScale: Int
+    let momentSums, stepSums, factorMeans, largest, name: Int
+
+    init(_ g: Geometry, nameBytes: Int, momenta: Int, hidden: Int, features: Int) {
+        // Planes a multiple of 4096 bytes apart would compete for the same sets of the first-level cache.
+        let stride = Layout.rounded(g.count) + (g.count >= 1024 ? 208 : 0)
+        planeStride = stride
+        var next = 0
+        func take(_ floats: Int) -> Int {
+            let start = next
+            next += Layout.rounded(floats)
+            return start
+        }
+        secondMoment = take(stride)
+        momentum = take(momenta * stride)
+        diagonal = take(g.isFactored ? 0 : momenta * stride)
+        lead = take(momenta * g.leadCount)
+        trail = take(momenta * g.trailCount)
+        leadFactor = take(momenta * g.leadCount)
+        trailFactor = take(momenta * g.trailCount)
+        leadPartial = take(g.sums.columnChunks * g.leadCount)
+        trailPartial = take(g.sums.rowChunks * g.trailCount)
+        elementWeights = take((4 + 6 * momenta) * hidden)
+        leadWeights = take(2 * momenta * hidden)
+        trailWeights = take(2 * momenta * hidden)
+        bias = take(hidden)
+        featureScale = take(features)
+        momentSums = take(2 * g.chunks * Int(LOPT_SUMS_B))
+        stepSums = take(2 * max(g.chunks, g.flatChunks) * Int(LOPT_SUMS_C))
+        factorMeans = take(2 * 4 * momenta)
+        largest = take(g.sumChunks)
+        name = take((nameBytes + 3) / 4)
+        count = next
+    }
+
+    /// At least LOPT_PADDING floats more, a multiple of 16.
+    private static func rounded(_ floats: Int) -> Int { (floats + 31) / 16 * 16 }
+
+    func view(_ g: Geometry, _ floats: UnsafeMutablePointer<Float>) -> lopt_tensor_view {
+        var v = lopt_tensor_view()
+        v.count = Int64(g.count)
+        v.factored = g.isFactored ? 1 : 0
+        v.second_moment = floats + secondMoment
+        v.momentum = floats + momentum
+        v.diagonal = floats + diagonal
+        v.plane_stride = Int64(planeStride)
+        v.planes = Int64(g.planes)
+        v.rows = Int64(g.rows)
+        v.middle = Int64(g.middle)
+        v.run = Int64(g.run)
+        v.inner = Int64(g.inner)
+        v.columns = Int64(g.columns)
+        v.lead_count = Int64(g.leadCount)
+        v.trail_count = Int64(g.trailCount)
+        v.lead_is_row = g.leadIsRow ? 1 : 0
+        v.short_runs = g.isFactored && g.hasShortRuns ? 1 : 0
+        v.row_chunks = Int64(g.sums.rowChunks)
+        v.column_chunks = Int64(g.sums.columnChunks)
+        v.lead = floats + lead
+        v.trail = floats + trail
+        v.lead_factor = floats + leadFactor
+        v.trail_factor = floats + trailFactor
+        v.lead_partial = floats + leadPartial
+        v.trail_partial = floats + trailPartial
+        v.element_weights = UnsafePointer(floats + elementWeights)
+        v.lead_weights = UnsafePointer(floats + leadWeights)
+        v.trail_weights = UnsafePointer(floats + trailWeights)
+        v.bias = UnsafePointer(floats + bias)
+        v.feature_scale = UnsafePointer(floats + featureScale)
+        return v
+    }
+}

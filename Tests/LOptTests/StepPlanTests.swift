@@ -1,0 +1,85 @@
+import Testing
+
+@testable import LOptCore
+
+/// The passes of a step, for every combination of what decides them.
+@Suite("The passes of a step")
+struct StepPlanTests {
+    private static func plan(_ bits: Int, isGuarded: Bool) -> StepPlan {
+        var a = KernelReferenceTests.star
+        a.aggregateMagnitude = bits & 1 != 0
+        a.aggregateNominalMagnitude = bits & 2 != 0
+        a.aggregateRegularizationMagnitude = bits & 4 != 0
+        a.nominalController = bits & 8 == 0
+        a.regularizationController = bits & 16 == 0
+        if bits & 32 != 0 { a.stepMult = 0 }
+        if bits & 64 != 0 { a.nominalStepsize = 0 }
+        if bits & 128 != 0 { a.weightDecay = 0 }
+        if bits & 256 != 0 { a.kind = .smallFC }
+        return StepPlan(a, KernelReferenceTests.theta(a, seed: 1), isGuarded: isGuarded)
+    }
+
+    @Test(arguments: 0..<512, [false, true])
+    func `each term is applied once, after all that scales it has been measured`(_ bits: Int, _ isGuarded: Bool) {
+        let plan = Self.plan(bits, isGuarded: isGuarded)
+        var hasMoments = false, hasMeans = false, hasUpdate = !isGuarded
+        var nominal = 0, others = 0, networks = 0
+        for i in 0..<plan.passes.count {
+            let pass = plan.passes[i]
+            #expect(hasMoments == (i > 0), "the gradient is taken in first, and once")
+            if pass.sweep == .network { networks += 1 }
+            if pass.writes {
+                #expect(hasUpdate, "an update is written before the guard has seen its size")
+                let isNominal = pass.terms == .all || pass.terms == .nominal, isOther = pass.terms != .nominal
+                if isNominal {
+                    nominal += 1
+                    #expect(plan.nominal != .mean || hasMeans)
+                }
+                if isOther {
+                    others += 1
+                    #expect((plan.blackbox != .mean && plan.decay != .mean) || hasMeans)
+                }
+                let needsNetwork = (isOther && plan.blackbox != .off) || (isOther && plan.decay == .perElement)
+                    || (isNominal && plan.nominal == .perElement)
+                #expect(!needsNetwork || pass.sweep == .network)
+            }
+            switch pass.measures {
+            case .nothing: break
+            case .moments: hasMoments = true
+            case .heads: hasMeans = true
+            case .nominalHead:
+                #expect(plan.decay != .mean && plan.blackbox != .mean && !pass.writes)
+                hasMeans = true
+            case .update: hasUpdate = true
+            }
+        }
+        #expect(nominal == 1 && others == 1)
+        #expect((networks > 0) == plan.usesNetwork && networks <= (isGuarded ? 3 : 2))
+    }
+
+    @Test func `the lists are those of architecture.md`() {
+        let lists = Set((0..<512).map { [Self.plan($0, isGuarded: false).sweeps, Self.plan($0, isGuarded: true).sweeps] })
+        #expect(lists == [
+            ["B D", "B D' D"], ["B C", "B C' C"], ["B C' D", "B C' D' D"], ["B C D", "B C' D' C"],
+            ["B C' C", "B C' C' C"],
+        ])
+    }
+}
+
+extension StepPlan {
+    init(_ a: Architecture, _ theta: [Double], isGuarded: Bool = false) {
+        self = theta.map { Float($0) }.withUnsafeBufferPointer { StepPlan(a, theta: $0.baseAddress!, isGuarded: isGuarded) }
+    }
+
+    /// The sweeps of a step as docs/architecture.md writes them: C' and D' measure only.
+    var sweeps: String {
+        (0..<passes.count).map { i in
+            let prime = passes[i].writes ? "" : "'"
+            return switch passes[i].sweep {
+            case .accumulate: "B"
+            case .network: "C" + prime
+            case .elements: "D" + prime
+            }
+        }.joined(separator: " ")
+    }
+}

@@ -9,7 +9,7 @@ struct Evaluate: AsyncParsableCommand {
             Every task is trained with Adam at 7 and SGD with momentum at 9 learning rates, each constant and with cosine \
             decay, and with the learned optimizers, untuned, constant and with the same cosine. Finished runs are kept in \
             DIR/runs.jsonl; after Ctrl-C the same command goes on where it was stopped. Results are a table, DIR/report.json \
-            and pictures; they do not depend on the number of threads.
+            and DIR/curves.json, which scripts/plot draws; they do not depend on the number of threads.
 
               lopt evaluate --tasks mlp,small_gradients --horizons 200   # a minute on two cores
               lopt evaluate                                              # all 17 tasks, 3 seeds, up to 5,000 steps: half an hour
@@ -33,7 +33,7 @@ struct Evaluate: AsyncParsableCommand {
         help: "Momentum SGD among the baselines; without it an evaluation takes half as long.")
     var sgdm = true
 
-    @Option(help: "Directory for runs, report and pictures.")
+    @Option(help: "Directory for runs, report and curves.")
     var out = "evaluation"
 
     @Option(help: "Runs at a time; the default is the number of processors.")
@@ -75,8 +75,7 @@ struct Evaluate: AsyncParsableCommand {
         }
         withExtendedLifetime(interrupt) {}
         let report = EvaluationReport(evaluation, results)
-        try report.write(to: directory)
-        try report.writeCharts(evaluation, results, to: directory)
+        try report.write(evaluation, results, to: directory)
         print(report.text(learned: evaluation.learned), terminator: "")
         print("\nwritten to \(directory.path)")
     }

@@ -24,7 +24,7 @@ struct Stability: ParsableCommand {
     @Option(help: "Root mean square of the parameters.")
     var parameterSize = 0.1
 
-    @Option(help: "Directory for JSON and pictures; none are written without it.")
+    @Option(help: "Directory for the same as JSON, which scripts/plot draws; none is written without it.")
     var out: String?
 
     func validate() throws {

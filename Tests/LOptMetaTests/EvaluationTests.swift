@@ -23,8 +23,8 @@ struct EvaluationTests {
         for threads in [1, 4] {
             let directory = ScratchDirectory()
             let results = try await run(evaluation, directory, threads: threads)
-            try EvaluationReport(evaluation, results).write(to: directory.url)
-            files.append(try ["runs.jsonl", "report.json"].map { try Data(contentsOf: directory.url.appendingPathComponent($0)) })
+            try EvaluationReport(evaluation, results).write(evaluation, results, to: directory.url)
+            files.append(try ["runs.jsonl", "report.json", "curves.json"].map { try Data(contentsOf: directory.url.appendingPathComponent($0)) })
         }
         #expect(files[0] == files[1])
     }

@@ -85,7 +85,7 @@ func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) asy
         if let left = clock.tick(progress.share)?.left { print("  evaluating: \(Int(100 * progress.share)) %, \(left) left") }
     }
     let report = EvaluationReport(evaluation, results)
-    try report.writeCharts(evaluation, results, to: folder)
+    try report.write(evaluation, results, to: folder)
     print(report.losses(of: workload.name))
-    print("weights: \(directory.weightsURL.path); pictures beside them")
+    print("weights: \(directory.weightsURL.path); scripts/plot \(folder.path) draws the curves")
 }

@@ -73,9 +73,4 @@ public struct EvaluationReport: Codable, Sendable {
     public func comparison(_ spec: OptimizerSpec, with baseline: Baseline, horizon: Int) -> Comparison? {
         comparisons.first { $0.optimizer == spec.id && $0.baseline == baseline.name && $0.horizon == horizon }
     }
-
-    /// `report.json` in the directory.
-    public func write(to directory: URL) throws {
-        try directory.appending(path: "report.json").writeFile(JSONEncoder.readable.encode(self))
-    }
 }

@@ -48,21 +48,4 @@ public struct MetaTrainingCurves: Sendable {
         }
         return table.text
     }
-
-    /// The curves as an SVG picture.
-    public func writeChart(to url: URL) throws { try chart().write(to: url) }
-
-    /// exp(objective) is a geometric mean of losses over first losses.
-    private func chart() -> SVGDocument {
-        let colors = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
-        return LineChart(
-            title: "Meta-training", xLabel: "inner steps of meta-training",
-            yLabel: "loss / first loss on validation tasks",
-            lines: runs.enumerated().map { i, run in
-                LineChart.Line(
-                    label: run.name, color: colors[i % colors.count],
-                    points: run.points.map { (x: Double($0.innerSteps), y: exp($0.objective)) })
-            }
-        ).svg()
-    }
 }

@@ -52,7 +52,7 @@ extension StabilityReport {
 
     private var radii: String {
         let columns = stride(from: 0, to: curvatures.count, by: max(1, curvatures.count / 8)).map { $0 }
-        var table = TextTable(header: ["noise"] + columns.map { LogAxis.label(curvatures[$0]) })
+        var table = TextTable(header: ["noise"] + columns.map { Format.round(curvatures[$0]) })
         for noise in noises {
             guard let radii = entry(.whole, noise: noise)?.spectralRadii else { continue }
             table.add([Format.short(noise)] + columns.map { String(format: radii[$0] < 10 ? "%.4f" : "%.3g", radii[$0]) })

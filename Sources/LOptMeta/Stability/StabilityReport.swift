@@ -29,6 +29,8 @@ public struct StabilityReport: Codable, Sendable {
     public let noises: [Double]
     public let curvatures: [Double]
     public let entries: [Entry]
+    /// What is compared with, and its largest stable curvature for each of `noises`; nil as above.
+    public let comparisons: [String: [Double?]]
 
     public static let noises = [1e-4, 1e-3, 1e-2, 1e-1, 1]
     public static let curvatures = (-8...20).map { pow(10, Double($0) / 4) }
@@ -41,6 +43,10 @@ public struct StabilityReport: Codable, Sendable {
         let theta = (0..<architecture.metaParameters).map { Double(named.weights.theta[$0]) }
         (weights, digest) = (named.name, named.digest)
         (self.steps, self.noises, self.curvatures) = (steps, noises, curvatures)
+        comparisons = Dictionary(
+            uniqueKeysWithValues: StabilityReport.comparisons.map { other in
+                (other.label, noises.map { other.response($0).largestStableCurvature })
+            })
         entries = Variant.allCases.flatMap { variant -> [Entry] in
             guard let left = architecture.with(variant) else { return [] }
             let rule = ReferenceOptimizer(architecture: left, theta: theta)
@@ -56,6 +62,12 @@ public struct StabilityReport: Codable, Sendable {
 
     public func entry(_ variant: Variant, noise: Double) -> Entry? {
         entries.first { $0.variant == variant && $0.noise == noise }
+    }
+
+    /// Writes `stability-NAME-STEPS.json` into the directory: what `scripts/plot` draws.
+    public func write(to directory: URL) throws {
+        try directory.makeFolder()
+        try directory.appending(path: "stability-\(weights)-\(steps).json").writeFile(JSONEncoder.readable.encode(self))
     }
 
     var variants: [Variant] { Variant.allCases.filter { variant in entries.contains { $0.variant == variant } } }

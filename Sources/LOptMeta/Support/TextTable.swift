@@ -22,7 +22,7 @@ struct TextTable {
     }
 }
 
-/// Numbers as tables and charts show them.
+/// Numbers as tables show them.
 enum Format {
     /// Three significant digits, as 0.0123, 12.3 and 1.23e-07.
     static func short(_ x: Double) -> String {
@@ -41,6 +41,13 @@ enum Format {
             text.append(digit)
         }
         return text
+    }
+
+    /// A round number: 1, 20, 1,000, 0.05, 1e-6.
+    static func round(_ value: Double) -> String {
+        if value >= 0.9999, value < 1e6, abs(value - value.rounded()) < 1e-6 * value { return count(Int(value.rounded())) }
+        if value >= 9.99e-4, value < 1e6 { return String(format: "%.3g", value) }
+        return String(format: "%.0e", value).replacing("e-0", with: "e-").replacing("e+0", with: "e")
     }
 
     /// 0.62 [0.55, 0.71]

@@ -251,7 +251,7 @@ extension WeightsFaultTests {
             ("hidden_size is 0;", { $0.hiddenSize = 0 }), ("hidden_size is 513;", { $0.hiddenSize = 513 }),
             ("hidden_layers is 5;", { $0.hiddenLayers = 5 }),
             ("hidden_layers is -9223372036854775808;", { $0.hiddenLayers = .min }),
-            ("hidden_size is 9.223372036854776e+18;", { $0.hiddenSize = .max }),
+            ("hidden_size is 9.223372036854776e18;", { $0.hiddenSize = .max }),
             ("momenta is -1; allowed are 1 to 8", { $0.momenta = -1 }),
             ("momenta is 0; allowed are 1 to 8", { $0.momenta = 0 }), ("momenta is 9;", { $0.momenta = 9 }),
             ("initial_momentum_decays is [0.9, 0.99, 0.999, nan]",
@@ -260,7 +260,7 @@ extension WeightsFaultTests {
             ("initial_adafactor_decays is [0.9, -0.5, 0.999]", { $0.initialAdafactorDecays[1] = -0.5 }),
             ("initial_rms_decays is [1.5]", { $0.initialRMSDecay = 1.5 }),
             ("nominal_epsilon is 0.0;", { $0.nominalEpsilon = 0 }),
-            ("weight_decay is -1.0;", { $0.weightDecay = -1 }), ("step_mult is 1e+39;", { $0.stepMult = 1e39 }),
+            ("weight_decay is -1.0;", { $0.weightDecay = -1 }), ("step_mult is 1e39;", { $0.stepMult = 1e39 }),
             ("exp_mult is ", { $0.expMult[2] = .nan }), ("nominal_stepsize is ", { $0.nominalStepsize = .infinity }),
         ]
         for (message, change) in changes {

@@ -35,6 +35,21 @@ import Testing
         #expect(directory.names == ["w"])
     }
 
+    @Test func numbersAreSpelledAsOneWould() throws {
+        let numbers: [(Double, String)] = [
+            (0, "0.0"), (1, "1.0"), (0.9, "0.9"), (-0.0002, "-0.0002"), (1e-4, "0.0001"), (1e-5, "1e-5"), (1e-6, "1e-6"),
+            (1.5e-7, "1.5e-7"), (1e-12, "1e-12"), (0.1 + 0.2, "0.30000000000000004"), (1e15, "1000000000000000.0"),
+            (1e16, "1e16"), (1e30, "1e30"), (1.0 / 3, "0.3333333333333333"), (1.0.nextUp, "1.0000000000000002"),
+        ]
+        for (number, text) in numbers {
+            var a = Architecture()
+            a.stepMult = number
+            let weights = try Weights(architecture: a, theta: [Float](repeating: 0, count: a.metaParameters))
+            #expect(metadata(weights, "step_mult") == text)
+            #expect(weights.architecture.stepMult.bitPattern == number.bitPattern)
+        }
+    }
+
     @Test func everyArchitectureReadsBack() throws {
         var noise = Noise(state: 5)
         for round in 0..<40 {

@@ -54,12 +54,17 @@ extension ConstructorValue {
     /// As a weights file spells it, with the fewest digits that read back as the same double.
     var text: String {
         switch form {
-        case .integer: Int(exactly: values[0]).map { "\($0)" } ?? "\(values[0])"
-        case .number: "\(values[0])"
+        case .integer: Int(exactly: values[0]).map { "\($0)" } ?? ConstructorValue.decimal(values[0])
+        case .number: ConstructorValue.decimal(values[0])
         case .flag: values[0] == 1 ? "true" : "false"
         case .estimator: "\(Architecture.NominalEstimator(rawValue: UInt8(values[0]))?.name ?? "")"
-        case .list: "[" + (0..<count).map { "\(values[$0])" }.joined(separator: ", ") + "]"
+        case .list: "[" + (0..<count).map { ConstructorValue.decimal(values[$0]) }.joined(separator: ", ") + "]"
         }
+    }
+
+    /// 1e-6 rather than 1e-06.
+    private static func decimal(_ value: Double) -> String {
+        "\(value)".replacing("e-0", with: "e-").replacing("e+", with: "e")
     }
 }
 

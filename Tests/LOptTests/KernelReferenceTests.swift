@@ -63,6 +63,18 @@ struct KernelReferenceTests {
         return a
     }
 
+    /// The same with what decides the passes of a step as the six lowest bits say: aggregates, controllers, no blackbox term.
+    static func star(_ bits: Int) -> Architecture {
+        var a = star
+        a.aggregateMagnitude = bits & 1 != 0
+        a.aggregateNominalMagnitude = bits & 2 != 0
+        a.aggregateRegularizationMagnitude = bits & 4 != 0
+        a.nominalController = bits & 8 == 0
+        a.regularizationController = bits & 16 == 0
+        if bits & 32 != 0 { a.stepMult = 0 }
+        return a
+    }
+
     /// Each is there for a reason: chunks of rows, of planes, of columns; runs too short for a vector, and just too long;
     /// inner extents below, at and above the width of a vector, and above a tile; several middle planes; extents of 1.
     static let shapes: [[Int]] = [
@@ -136,13 +148,7 @@ struct KernelReferenceTests {
 
     @Test("every combination of aggregates, controllers and terms", arguments: 0..<64)
     func flags(_ bits: Int) throws {
-        var a = Self.star
-        a.aggregateMagnitude = bits & 1 != 0
-        a.aggregateNominalMagnitude = bits & 2 != 0
-        a.aggregateRegularizationMagnitude = bits & 4 != 0
-        a.nominalController = bits & 8 == 0
-        a.regularizationController = bits & 16 == 0
-        if bits & 32 != 0 { a.stepMult = 0 }
+        var a = Self.star(bits)
         a.normalizeBlackbox = bits % 3 == 0
         a.selfnormalizeBlackbox = bits % 5 == 0
         let estimators: [Architecture.NominalEstimator] = [.sgd, .sgdm, .aggMo, .adam, .adamAggMo]

@@ -6,13 +6,7 @@ import Testing
 @Suite("The passes of a step")
 struct StepPlanTests {
     private static func plan(_ bits: Int, isGuarded: Bool) -> StepPlan {
-        var a = KernelReferenceTests.star
-        a.aggregateMagnitude = bits & 1 != 0
-        a.aggregateNominalMagnitude = bits & 2 != 0
-        a.aggregateRegularizationMagnitude = bits & 4 != 0
-        a.nominalController = bits & 8 == 0
-        a.regularizationController = bits & 16 == 0
-        if bits & 32 != 0 { a.stepMult = 0 }
+        var a = KernelReferenceTests.star(bits)
         if bits & 64 != 0 { a.nominalStepsize = 0 }
         if bits & 128 != 0 { a.weightDecay = 0 }
         if bits & 256 != 0 { a.kind = .smallFC }

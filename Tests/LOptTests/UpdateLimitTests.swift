@@ -11,13 +11,7 @@ struct UpdateLimitTests {
     /// Both with ratios that bind at every step, at some, and at none.
     @Test(arguments: 0..<64)
     func `the kernels limit updates as the reference does, for every plan of passes`(_ bits: Int) throws {
-        var a = Self.star
-        a.aggregateMagnitude = bits & 1 != 0
-        a.aggregateNominalMagnitude = bits & 2 != 0
-        a.aggregateRegularizationMagnitude = bits & 4 != 0
-        a.nominalController = bits & 8 == 0
-        a.regularizationController = bits & 16 == 0
-        if bits & 32 != 0 { a.stepMult = 0 }
+        let a = KernelReferenceTests.star(bits)
         for ratio in [1e-4, 5e-3, 10] {
             for shape in [[], [300], [20, 33], [16, 3, 7]] {
                 let difference = try KernelReferenceTests.compare(

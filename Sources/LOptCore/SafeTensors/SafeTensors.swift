@@ -140,7 +140,6 @@ extension SafeTensors {
     ) throws(LOptError) {
         let (entries, count) = (table.pointer, table.count)
         let byData = order.pointer
-        for i in 0..<count { byData[i] = UInt32(i) }
         heapSort(byData, count) { a, b in
             let (a, b) = (entries[Int(a)].data, entries[Int(b)].data)
             return a.lowerBound != b.lowerBound ? a.lowerBound < b.lowerBound : a.upperBound < b.upperBound
@@ -171,7 +170,6 @@ extension SafeTensors {
     ) throws(LOptError) {
         let (entries, count) = (table.pointer, table.count)
         let byName = order.pointer
-        for i in 0..<count { byName[i] = UInt32(i) }
         heapSort(byName, count) { a, b in entries[Int(a)].name.compare(with: entries[Int(b)].name) < 0 }
         for i in 1..<max(count, 1) {
             let name = entries[Int(byName[i])].name
@@ -185,7 +183,6 @@ extension SafeTensors {
         _ table: borrowing Allocation<Pair>, _ byKey: UnsafeMutablePointer<UInt32>, _ status: LOptStatus
     ) throws(LOptError) {
         let (pairs, count) = (table.pointer, table.count)
-        for i in 0..<count { byKey[i] = UInt32(i) }
         heapSort(byKey, count) { a, b in pairs[Int(a)].key.compare(with: pairs[Int(b)].key) < 0 }
         for i in 1..<max(count, 1) {
             let key = pairs[Int(byKey[i])].key
@@ -196,8 +193,9 @@ extension SafeTensors {
     }
 }
 
-/// Sorts numbers in place, in n log n steps whatever their order: a file from anywhere may have the worst one.
+/// Puts the numbers 0 ..< count into order, in n log n steps whatever it is: a file from anywhere may have the worst one.
 private func heapSort(_ a: UnsafeMutablePointer<UInt32>, _ count: Int, _ precedes: (UInt32, UInt32) -> Bool) {
+    for i in 0..<count { a[i] = UInt32(i) }
     func sift(_ start: Int, _ count: Int) {
         let value = a[start]
         var hole = start

@@ -57,24 +57,31 @@ extension Architecture {
     fileprivate var reservedKeys: Set<String> { Set(values().map { "\($0.key)" } + ["kind", "format_version"]) }
 }
 
+/// What a weights file says, put into words once: it is gone through for the size of the header, the header and the data.
 private struct WeightsFileContents {
     let architecture: Architecture
     let theta: [Float]
-    var notes: [(key: String, value: String)] = []
-
+    private let metadata: [(key: [UInt8], value: [UInt8])]
     /// In the order of their names.
-    private var blocks: [MetaParameterBlock] { architecture.blocks.sorted { String($0.name) < String($1.name) } }
+    private let blocks: [(name: [UInt8], block: MetaParameterBlock)]
 
-    private func describe(_ writer: inout SafeTensorsWriter) throws(LOptError) {
+    init(architecture: Architecture, theta: [Float], notes: [(key: String, value: String)] = []) {
+        (self.architecture, self.theta) = (architecture, theta)
         let said = [("format_version", "1"), ("kind", "\(architecture.kind.name)")]
             + architecture.values().map { ("\($0.key)", $0.text) }
-        for (key, value) in said + notes {
+        metadata = (said + notes).map { (Array($0.0.utf8), Array($0.1.utf8)) }
+        blocks = architecture.blocks.map { (Array(String($0.name).utf8), $0) }
+            .sorted { $0.0.lexicographicallyPrecedes($1.0) }
+    }
+
+    private func describe(_ writer: inout SafeTensorsWriter) throws(LOptError) {
+        for (key, value) in metadata {
             try key.withBytes { key throws(LOptError) in
                 try value.withBytes { value throws(LOptError) in try writer.metadata(key, value) }
             }
         }
-        for block in blocks {
-            try String(block.name).withBytes { name throws(LOptError) in try writer.tensor(name, .f32, block.shape) }
+        for (name, block) in blocks {
+            try name.withBytes { name throws(LOptError) in try writer.tensor(name, .f32, block.shape) }
         }
     }
 
@@ -82,7 +89,7 @@ private struct WeightsFileContents {
 
     func write(to sink: consuming ByteSink) throws(LOptError) {
         try SafeTensorsWriter.write(to: sink, describe: describe) { writer throws(LOptError) in
-            for block in blocks {
+            for (_, block) in blocks {
                 try theta[block.offset..<(block.offset + block.count)].withUnsafeBufferPointer { values throws(LOptError) in
                     try writer.data(UnsafeRawBufferPointer(values))
                 }
@@ -101,7 +108,7 @@ private struct WeightsFileContents {
             guard !key.utf8.contains(0), !value.utf8.contains(0) else {
                 throw LOptError(.invalidArgument, "the note '\(key)' has a character U+0000")
             }
-            try key.withBytes { key throws(LOptError) in try spelling.checkSpelling(of: key, .invalidArgument) }
+            try Array(key.utf8).withBytes { key throws(LOptError) in try spelling.checkSpelling(of: key, .invalidArgument) }
             guard seen.insert(key).inserted else { throw LOptError(.invalidArgument, "two notes have the key '\(key)'") }
         }
         let header = try size() - 8 - 4 * theta.count
@@ -113,8 +120,8 @@ private struct WeightsFileContents {
     }
 }
 
-extension String {
+extension [UInt8] {
     fileprivate func withBytes(_ body: (UnsafeRawBufferPointer) throws(LOptError) -> Void) throws(LOptError) {
-        try Array(utf8).withUnsafeBufferPointer { bytes throws(LOptError) in try body(UnsafeRawBufferPointer(bytes)) }
+        try withUnsafeBufferPointer { bytes throws(LOptError) in try body(UnsafeRawBufferPointer(bytes)) }
     }
 }

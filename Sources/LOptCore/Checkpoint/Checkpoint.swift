@@ -66,6 +66,9 @@ extension Optimizer {
             }
             try writer.tensor(t.identity.name, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
             try writer.tensor(t.identity.name, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(4))
+            if architecture.kind == .pooled {
+                try writer.tensor(t.identity.name, suffix: Tensor.pooledSuffix, .f64, SafeTensors.Shape(Tensor.pooledNumbers))
+            }
         }
     }
 
@@ -73,6 +76,7 @@ extension Optimizer {
     private func give<T: PieceTaker & ~Copyable>(_ contents: CheckpointContents, to taker: inout T) throws(LOptError) {
         let numbers = try Allocation<Double>(4, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
+        let pooled = try Allocation<Double>(Tensor.pooledNumbers, options.allocator)
         numbers.pointer[0] = learningRateScale
         numbers.pointer[1] = weightDecay
         numbers.pointer[2] = Double(weightDecayForm.rawValue)
@@ -97,6 +101,12 @@ extension Optimizer {
             numbers.pointer[3] = t.progress.stepSize
             try taker.take(numbers.bytes)
             taker.end(t.identity.name, Tensor.optionsSuffix)
+            guard architecture.kind == .pooled else { continue }
+            for j in 0..<PooledTerm.dynamic { pooled.pointer[j] = t.progress.pooled.values[j] }
+            pooled.pointer[PooledTerm.dynamic] = t.progress.pooled.peak
+            pooled.pointer[PooledTerm.dynamic + 1] = t.progress.pooled.isKnown ? 1 : 0
+            try taker.take(pooled.bytes)
+            taker.end(t.identity.name, Tensor.pooledSuffix)
         }
     }
 }

@@ -40,6 +40,12 @@ struct StepPlan {
         usesNetwork = needsElements || needsMeans
 
         var passes = PassList()
+        if a.kind == .pooled {
+            passes.append(.pooled, .none, .moments, writes: false)
+            passes.append(.pooled, .all, .moments, writes: true)
+            self.passes = passes
+            return
+        }
         passes.append(.accumulate, .none, .moments, writes: false)
         let sweep: Pass.Sweep = needsElements ? .network : .elements, last: Pass.Measured = isGuarded ? .update : .nothing
         if needsElements && onlyNominalWaits {

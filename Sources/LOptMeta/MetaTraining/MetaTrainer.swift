@@ -114,7 +114,7 @@ public final class MetaTrainer<Source: TaskSource> {
         switch stage.method {
         case .full:
             return { [tasks] in (batch, pair, plan.runWhole(tasks)) }
-        case .pes:
+        case .pes, .nres:
             let one = persistent[step % stage.rounds * stage.pairs + pair]
             return { (batch, pair, one.advance(plan)) }
         }

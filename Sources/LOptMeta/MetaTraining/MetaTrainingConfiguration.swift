@@ -71,6 +71,9 @@ extension MetaTrainingConfiguration {
         /// Persistent evolution strategies (Vicol, Metz and Sohl-Dickstein 2021): each outer step takes unrolls one segment of
         /// the objective further, with a new perturbation.
         case pes
+        /// Evolution strategies with reused noise (Li, Harrison, Sohl-Dickstein, Smith and Metz 2023): a pair keeps its perturbation,
+        /// task and horizon for a whole unroll, and every outer step takes it `Episodes.chunk` steps further.
+        case nres
     }
 
     /// A part of the run, with settings of its own. The outer optimizer starts anew in each.
@@ -95,6 +98,8 @@ extension MetaTrainingConfiguration {
         /// What is trained.
         public var groups: [MetaParameters.Group]
         public var unrolls = UnrollDistribution()
+        /// Of the method nres.
+        public var episodes: Episodes?
 
         public init(_ name: String, outerSteps: Int, groups: [MetaParameters.Group]) {
             (self.name, self.outerSteps, self.groups) = (name, outerSteps, groups)
@@ -139,7 +144,7 @@ extension MetaTrainingConfiguration {
                 "\(name): clip and normClip must be above 0, decay at least 0")
             try require(
                 stage.method == .full || stage.rounds > delay,
-                "\(name): rounds is \(stage.rounds); with a delay of \(delay), PES needs at least \(delay + 1)")
+                "\(name): rounds is \(stage.rounds); with a delay of \(delay), pairs that live on need at least \(delay + 1)")
             try require(!stage.groups.isEmpty, "\(name): groups is empty; allowed are "
                 + MetaParameters.Group.names)
             let unrolls = stage.unrolls

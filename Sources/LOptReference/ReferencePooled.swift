@@ -33,6 +33,9 @@ public struct ReferencePooled: Sendable {
         }
     }
 
+    /// The most that a step takes off a parameter by its learned decay.
+    public static let largestDecay = 0.1
+
     // MARK: Accumulators
 
     private func rate(_ initialDecay: Double, _ offset: Int) -> Double { (1 - initialDecay) * lopt_system_exp(10 * theta[offset]) }
@@ -79,7 +82,7 @@ public struct ReferencePooled: Sendable {
         let (size, decay) = size(state.t, state, place, totalSteps)
         state.stepSize = size
         let G = direction(g, state, epsilon)
-        let keep = (1 - s * min(size * lopt_system_exp(decay), 0.1)) * (1 - s * wd * size)
+        let keep = (1 - s * min(size * lopt_system_exp(decay), Self.largestDecay)) * (1 - s * wd * size)
         for i in p.indices { p[i] = p[i] * keep - s * size * G[i] }
         note(p, g, &state, epsilon, direction: G, size: size)
         state.t += 1
@@ -105,14 +108,24 @@ public struct ReferencePooled: Sendable {
 
     /// nominal_stepsize e^n, and r.
     private func size(_ t: Int, _ state: State, _ place: LayerPosition, _ totalSteps: Int) -> (step: Double, decay: Double) {
-        let a = architecture, extents = state.shape.filter { $0 > 1 }, isVector = extents.count < 2
-        let count = Double(max(state.secondMoment.count, 1))
-        let fixed = [
-            lopt_system_log(count) / 5 - 1, isVector ? 1 : 0,
+        let (n, r) = logs(t, statistics(state, place), totalSteps: totalSteps)
+        return (architecture.nominalStepsize * lopt_system_exp(n), r)
+    }
+
+    /// What log-step and log-decay see of a tensor, not clamped: the dynamic statistics of its last step, 0 before the first, and those of
+    /// its shape and place.
+    public func statistics(_ state: State, _ place: LayerPosition) -> [Double] {
+        let extents = state.shape.filter { $0 > 1 }, isVector = extents.count < 2
+        return (state.statistics ?? Array(repeating: 0, count: PooledTerm.dynamic)) + [
+            lopt_system_log(Double(max(state.secondMoment.count, 1))) / 5 - 1, isVector ? 1 : 0,
             isVector ? 0 : lopt_system_log(Double(extents.min() ?? 1)) / 3 - 1, lopt_system_log(Double(place.tensors)) / 2 - 1,
             place.isFirst ? 1 : 0, place.isLast ? 1 : 0,
         ]
-        let phi = ((state.statistics ?? Array(repeating: 0, count: 12)) + fixed).enumerated().map { clamp($1, $0) } + [1]
+    }
+
+    /// The log-step n and the log-decay r at step t of a tensor with these statistics.
+    public func logs(_ t: Int, _ statistics: [Double], totalSteps: Int = 0) -> (step: Double, decay: Double) {
+        let a = architecture, phi = statistics.enumerated().map { clamp($1, $0) } + [1]
         let w = theta[a.statisticsStepOffset...], u = theta[a.statisticsDecayOffset...]
         var n = 0.0, r = 0.0
         for (i, x) in phi.enumerated() {
@@ -127,7 +140,7 @@ public struct ReferencePooled: Sendable {
             n += (lopt_system_log(Double(totalSteps)) / 2 - 3.4) * interpolate(a.horizonStepOffset + 8, parts, part)
             r += interpolate(a.horizonDecayOffset, parts, part)
         }
-        return (a.nominalStepsize * lopt_system_exp(clamp(n, 18)), clamp(r, 19))
+        return (clamp(n, PooledTerm.statistics), clamp(r, PooledTerm.statistics + 1))
     }
 
     private func clamp(_ x: Double, _ i: Int) -> Double {

@@ -50,6 +50,11 @@ extension SafeTensorsWriter: PieceTaker {
     func end(_ name: UnsafeRawBufferPointer, _ suffix: StaticString) {}
 }
 
+extension Optimizer {
+    /// I64, of weights of kind pooled alone: steps the training will take.
+    static let totalStepsSuffix: StaticString = "/total_steps"
+}
+
 extension Tensor {
     /// I64: steps, steps skipped, elements that were not finite.
     static let stepSuffix: StaticString = "/step"

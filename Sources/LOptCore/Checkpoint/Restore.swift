@@ -65,6 +65,13 @@ extension Optimizer {
         if changing {
             (learningRateScale, weightDecay, weightDecayForm) = (numbers.pointer[0], numbers.pointer[1], form)
         }
+        if architecture.kind == .pooled {
+            try reader.take(none, Optimizer.totalStepsSuffix, .i64, into: counters.pointer, 1...1)
+            guard counters.pointer[0] >= 0 else {
+                throw LOptError(.checkpoint, "total_steps is \(counters.pointer[0]); it must not be negative")
+            }
+            if changing { totalSteps = counters.pointer[0] }
+        }
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -98,7 +105,8 @@ extension Optimizer {
             try reader.take(
                 t.identity.name, Tensor.pooledSuffix, .f64, into: pooled.pointer, Tensor.pooledNumbers...Tensor.pooledNumbers)
             for j in 0..<Tensor.pooledNumbers where !(abs(pooled.pointer[j]) <= 1e60) {
-                throw LOptError(.checkpoint, "'\(t.identity.name)/pooled' has \(pooled.pointer[j]); allowed are finite numbers up to 1e60")
+                throw LOptError(
+                    .checkpoint, "'\(t.identity.name)/pooled' has \(pooled.pointer[j]); allowed are -1e60 to 1e60")
             }
             if changing {
                 for j in 0..<PooledTerm.dynamic { tensors[i].progress.pooled.values[j] = pooled.pointer[j] }

@@ -2,7 +2,7 @@ import CLOptShims
 
 // The rule of kind pooled: a step of one pass over a tensor. Its twin in the reference is ReferencePooled.swift.
 //
-//     p <- p (1 - s exp(r)) - s G,   s = nominal_stepsize exp(n)
+//     p <- p (1 - min(s exp(r), 0.1)) - s G,   s = nominal_stepsize exp(n)
 //
 // The log-step n and the log-decay r are log-linear in statistics of the tensor, pooled in its last step from quantities that are
 // normalised for each element and hence bounded, each clamped to the range that meta-training showed. Nothing of it depends on
@@ -83,6 +83,13 @@ extension Architecture {
     public func pooledRange(_ i: Int, _ theta: UnsafePointer<Float>) -> (least: Double, most: Double) {
         let least = theta[statisticsRangesOffset + i], most = theta[statisticsRangesOffset + PooledTerm.statistics + 2 + i]
         return (Double(least), Double(most))
+    }
+
+    /// Whether what a step does depends on the number of steps in all.
+    func usesTotalSteps(_ theta: UnsafePointer<Float>) -> Bool {
+        guard kind == .pooled else { return false }
+        for i in horizonStepOffset..<directionOffset where theta[i] != 0 { return true }
+        return false
     }
 
     /// Before any has been measured.

@@ -41,7 +41,9 @@ struct StepPlan {
 
         var passes = PassList()
         if a.kind == .pooled {
+            // The first is of a tensor's first step alone, see Work+Pooled.swift.
             passes.append(.pooled, .none, .moments, writes: false)
+            if isGuarded { passes.append(.pooled, .all, .update, writes: false) }
             passes.append(.pooled, .all, .moments, writes: true)
             self.passes = passes
             return

@@ -9,7 +9,7 @@ extension Work {
         return switch rule.plan.passes[pass].sweep {
         case .accumulate, .network: geometry.chunks
         case .elements: geometry.flatChunks
-        case .pooled: rule.plan.passes[pass].writes || t.pointee.step.hasMeasured ? geometry.flatChunks : 0
+        case .pooled: t.pointee.step.isPassNeeded ? geometry.flatChunks : 0
         }
     }
 

@@ -1,20 +1,21 @@
 import CLOptShims
 
-// The pass of weights of kind pooled. A step is one of them, which writes. A tensor's first step, and with a guard every step, has
-// one before it that takes in the gradient and measures what the other must know.
+// The passes of weights of kind pooled. A step is one, which takes in the gradient, writes, and takes the statistics for the next
+// step. In a tensor's first step there are none yet: a pass before it takes in the gradient and them. With a guard, one more
+// measures the update.
 
 extension Work {
-    func measuresPooled(_ t: UnsafeMutablePointer<Tensor>) -> Bool { maxUpdateRatio > 0 || !t.pointee.progress.pooled.isKnown }
-
     func preparePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
-        let hasMeasured = pass.writes && t.pointee.step.hasMeasured
-        t.pointee.step.hasMeasured = !pass.writes && measuresPooled(t)
+        let isFirst = pass.terms == .none
+        if isFirst { t.pointee.step.hasTakenIn = false }
+        t.pointee.step.isPassNeeded = !isFirst || !t.pointee.progress.pooled.isKnown
+        guard t.pointee.step.isPassNeeded else { return }
         let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), totalSteps: totalSteps)
         t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
         t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee.options), decay: logs.decay)
         if !pass.writes { t.pointee.step.pooled.writes = 0 }
-        if hasMeasured { t.pointee.step.pooled.updates_state = 0 }
-        guard !t.pointee.progress.pooled.isKnown else { return }
+        if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
+        guard isFirst else { return }
         // The size of the gradients is not known yet; their largest is. Sums are of a step of size 1.
         var largest: Int32 = 0
         for chunk in 0..<t.pointee.geometry.sumChunks { largest = max(largest, t.pointee.memory.largest[chunk]) }
@@ -39,27 +40,21 @@ extension Work {
     }
 
     func settlePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
-        guard pass.writes || t.pointee.step.hasMeasured else { return }
+        guard t.pointee.step.isPassNeeded else { return }
+        t.pointee.step.hasTakenIn = true
         let slots = Int(LOPT_SUMS_POOLED), sums = t.pointee.memory.momentSums
         for chunk in 1..<max(t.pointee.geometry.flatChunks, 1) {
             for slot in 0..<slots { sums[slot] += sums[chunk * slots + slot] }
         }
-        let scale = Double(t.pointee.step.pooled.scale), wasKnown = t.pointee.progress.pooled.isKnown
-        let update = sums[Int(LOPT_POOLED_U2)]
-        if pass.writes || !wasKnown { rule.notePooled(&t.pointee, sums, scale: scale) }
+        if pass.measures == .moments { rule.notePooled(&t.pointee, sums, scale: Double(t.pointee.step.pooled.scale)) }
         t.pointee.report.sums.gradient = sums[Int(LOPT_POOLED_G2)]
         t.pointee.report.sums.parameter = sums[Int(LOPT_POOLED_P2)]
         t.pointee.report.sums.nonfiniteParameters = sums[Int(LOPT_POOLED_NONFINITE)]
-        t.pointee.report.sums.nominal = update
-        guard !pass.writes, maxUpdateRatio > 0 else { return }
-        var size = 1.0
-        if !wasKnown {
-            let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), totalSteps: totalSteps)
-            size = rule.pooledStepSize(logs.step) * scales(t.pointee.options).learningRate
-        }
+        t.pointee.report.sums.nominal = sums[Int(LOPT_POOLED_U2)]
+        guard pass.measures == .update else { return }
         let count = Double(t.pointee.geometry.count)
         t.pointee.step.limit = UpdateLimit.factor(
-            ratio: maxUpdateRatio, update: update * size * size / count, parameter: sums[Int(LOPT_POOLED_P2)] / count)
+            ratio: maxUpdateRatio, update: sums[Int(LOPT_POOLED_U2)] / count, parameter: sums[Int(LOPT_POOLED_P2)] / count)
         if t.pointee.step.limit < 1 { Optimizer.count(&t.pointee.report.updatesLimited, 1) }
     }
 }

@@ -113,8 +113,8 @@ struct StepScratch {
     var apply = lopt_apply()
     /// The same with weights of kind pooled.
     var pooled = lopt_pooled()
-    /// A pass that takes in the gradient and writes no parameter is part of this step.
-    var hasMeasured = false
+    /// The pass at hand goes over the memory; one before it has taken in the gradient.
+    var isPassNeeded = false, hasTakenIn = false
 }
 
 /// Sums of squares over the elements of a tensor in a step.

@@ -103,16 +103,18 @@ extension Architecture {
             guard let index = file.index(of: block) else { return }
             let data = UnsafeRawBufferPointer(rebasing: bytes[file[index].data])
             lopt_system_copy(theta + block.offset, data.baseAddress, data.count)
+        }
+    }
+
+    func checkValues(_ theta: UnsafePointer<Float>) throws(LOptError) {
+        try forEachBlock { block throws(LOptError) in
             for i in 0..<block.count where !theta[block.offset + i].isFinite {
                 throw LOptError(
                     .weights,
                     "tensor '\(block.name)', element \(i) is \(Double(theta[block.offset + i])); finite numbers are needed")
             }
         }
-    }
-
-    /// Every range has its least number at or below its most.
-    func checkRanges(_ theta: UnsafePointer<Float>) throws(LOptError) {
+        // Every range has its least number at or below its most.
         try forEachBlock { block throws(LOptError) in
             guard block.isRanges else { return }
             let columns = block.count / 2

@@ -58,7 +58,7 @@ private func tile(
         let u = lopt_where_negative(h * d, disagreement * whole, whole) * scale
         let p = lopt_fma(raw, keep, -u)
         if writes { store(parameter + i, p, n) }
-        let strange = lopt_nonfinite_lanes(raw), found = lopt_finite(raw), left = lopt_finite(p)
+        let strange = lopt_nonfinite_lanes(raw), found = lopt_finite(raw), left = writes ? lopt_finite(p) : found
         live += lopt_positive(one - strange, v)
         live2 += lopt_positive(left * left, v)
         p2 = lopt_fma(found, found, p2)

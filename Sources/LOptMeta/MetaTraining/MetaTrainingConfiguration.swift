@@ -147,6 +147,11 @@ extension MetaTrainingConfiguration {
                 "\(name): rounds is \(stage.rounds); with a delay of \(delay), pairs that live on need at least \(delay + 1)")
             try require(!stage.groups.isEmpty, "\(name): groups is empty; allowed are "
                 + MetaParameters.Group.names)
+            let episodes = stage.episodes ?? Episodes()
+            try require(episodes.chunk >= 1, "\(name): chunk is \(episodes.chunk); it must be at least 1")
+            try require(
+                (0...1).contains(episodes.known) && (0...1).contains(episodes.gated),
+                "\(name): known and gated are parts, 0 to 1")
             let unrolls = stage.unrolls
             try require(
                 1 <= unrolls.shortestHorizon && unrolls.shortestHorizon <= unrolls.longestHorizon,

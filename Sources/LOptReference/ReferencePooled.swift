@@ -182,7 +182,8 @@ public struct ReferencePooled: Sendable {
         values += (0..<3).map { k in
             // beta a_k as it was before g.
             let before = a[k].indices.map { a[k][$0] - momentumRate(k) * h[$0] }
-            return cosine(mean(h, before), mean(h, h), mean(before, before))
+            // What is left of a_k once g is gone may be rounding alone, as in the first step: then it counts as nothing.
+            return cosine(mean(h, before), mean(h, h), mean(before, before) + 1e-4 * mean(a[k], a[k]))
         }
         values += [cosine(mean(a[0], a[2]), mean(a[0], a[0]), mean(a[2], a[2])), cosine(mean(a[1], a[2]), mean(a[1], a[1]), mean(a[2], a[2]))]
         values += [log((g2 / max(state.peak, 1e-60)).squareRoot() + 1e-4) / 2]

@@ -192,7 +192,10 @@ import Testing
         #expect(message { $0.rule.weightDecay = -1 } == "weight_decay is -1.0; allowed is a number of at least 0 that f32 can hold")
         #expect(message { $0.rule.tensorScale = false } == "tensor_schedule is set without tensor_scale, which it needs")
         #expect(message { $0.stages[0].unrolls.longestHorizon = 1 }.contains("horizons are 10 to 1"))
-        #expect(message { $0.stages[1].episodes = Episodes(); $0.stages[1].episodes?.chunk = 0 }.contains("chunk is 0"))
-        #expect(message { $0.stages[1].episodes = Episodes(); $0.stages[1].episodes?.known = 2 }.contains("known and gated"))
+        var episodes = Episodes()
+        episodes.chunk = 0
+        #expect(message { $0.stages[1].episodes = episodes }.contains("chunk is 0"))
+        (episodes.chunk, episodes.known) = (1, 2)
+        #expect(message { $0.stages[1].episodes = episodes }.contains("known and gated"))
     }
 }

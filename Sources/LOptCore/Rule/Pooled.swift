@@ -196,7 +196,9 @@ extension Rule {
             t.progress.pooled.values[PooledTerm.signal + k] = logRMS(a2, 1e-3) + 1
             // m before it took in g: beta a_old = a - (1 - beta) h.
             let rate = Double(kernel.momentum_rate[k])
-            t.progress.pooled.values[PooledTerm.agreement + k] = Rule.cosine(ha - rate * h2, h2, a2 - 2 * rate * ha + rate * rate * h2)
+            // What is left of it may be rounding alone, as in the first step: then it counts as nothing.
+            let before2 = max(a2 - 2 * rate * ha + rate * rate * h2, 0) + 1e-4 * a2
+            t.progress.pooled.values[PooledTerm.agreement + k] = Rule.cosine(ha - rate * h2, h2, before2)
         }
         let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1), mean(Int(LOPT_POOLED_A2) + 2))
         t.progress.pooled.values[PooledTerm.trend] = Rule.cosine(mean(Int(LOPT_POOLED_A1A3)), a2.0, a2.2)

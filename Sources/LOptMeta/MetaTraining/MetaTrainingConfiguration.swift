@@ -74,6 +74,9 @@ extension MetaTrainingConfiguration {
         /// Evolution strategies with reused noise (Li, Harrison, Sohl-Dickstein, Smith and Metz 2023): a pair keeps its perturbation,
         /// task and horizon for a whole unroll, and every outer step takes it `Episodes.chunk` steps further.
         case nres
+
+        /// A pair lives from one outer step to the next.
+        var keepsPairs: Bool { self != .full }
     }
 
     /// A part of the run, with settings of its own. The outer optimizer starts anew in each.
@@ -143,7 +146,7 @@ extension MetaTrainingConfiguration {
                 stage.clip > 0 && stage.normClip > 0 && stage.decay >= 0,
                 "\(name): clip and normClip must be above 0, decay at least 0")
             try require(
-                stage.method == .full || stage.rounds > delay,
+                !stage.method.keepsPairs || stage.rounds > delay,
                 "\(name): rounds is \(stage.rounds); with a delay of \(delay), pairs that live on need at least \(delay + 1)")
             try require(!stage.groups.isEmpty, "\(name): groups is empty; allowed are "
                 + MetaParameters.Group.names)

@@ -1,7 +1,8 @@
 import Foundation
 import LOptCore
 
-/// A pair of unrolls of PES: it lives from one outer step to the next, each time with a new perturbation.
+/// A pair of unrolls that lives from one outer step to the next: with PES each time with a new perturbation, with nres with one for
+/// its whole life.
 ///
 /// One job at a time may touch it; the trainer sees to that (`rounds` > `delay`).
 final class PersistentPair<Source: TaskSource>: @unchecked Sendable {

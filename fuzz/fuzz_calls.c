@@ -261,7 +261,11 @@ static void call(host *h, unsigned code) {
     case 0: status = add(h, opt); break;
     case 1: status = lopt_step(opt); break;
     case 2: status = lopt_step_tensor(opt, an_index(h)); break;
-    case 3: status = lopt_set_lr_scale(opt, a_number(h)); break;
+    case 3:
+        status = lopt_set_lr_scale(opt, a_number(h));
+        /* By the byte to come, which is not taken: old inputs keep their meaning. */
+        PROMISE(lopt_set_total_steps(opt, h->at < h->end ? *h->at % 5 : -1) == LOPT_OK || h->at == h->end);
+        break;
     case 4: status = set_tensor(h, opt); break;
     case 5: status = keep_state(h, opt); break;
     case 6: status = read_state(h, opt); break;

@@ -64,7 +64,8 @@ module lopt
     type, public :: lopt_optimizer
         type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
     contains
-        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_tensor_options, save, restore, stats
+        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_total_steps, set_tensor_options, &
+            save, restore, stats
     end type
 
     interface
@@ -104,6 +105,11 @@ module lopt
             import :: c_int, c_ptr, c_double
             type(c_ptr), value :: opt
             real(c_double), value :: lr_scale
+        end function
+        integer(c_int) function c_set_total_steps(opt, total_steps) bind(c, name="lopt_set_total_steps")
+            import :: c_int, c_ptr, c_int64_t
+            type(c_ptr), value :: opt
+            integer(c_int64_t), value :: total_steps
         end function
         integer(c_int) function c_options_init(options, struct_size) bind(c, name="lopt_options_init")
             import :: c_int, c_size_t, options_t
@@ -260,6 +266,13 @@ contains
         real(c_double), intent(in) :: lr_scale
         integer, intent(out), optional :: status
         call report(c_set_lr_scale(self%handle, lr_scale), status)
+    end subroutine
+
+    subroutine set_total_steps(self, total_steps, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer(c_int64_t), intent(in) :: total_steps
+        integer, intent(out), optional :: status
+        call report(c_set_total_steps(self%handle, total_steps), status)
     end subroutine
 
     ! What is not given has its default again.

@@ -242,8 +242,8 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
 /* ====================================================================================================================
  *  3. CHECKPOINTS
  *
- *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay and frozen flags; with
- *  LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
+ *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay and frozen flags, and total_steps
+ *  of weights that know their horizon; with LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
  *  as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
  *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
  *  safetensors opens it. One of the digests has to be right: a file restores that a tool has written anew with the same
@@ -370,8 +370,8 @@ struct lopt_options {
     double weight_decay;    /* decoupled, as in AdamW, where 0.01 to 0.3 are usual: a step also multiplies the tensor by
                                1 - step_size * weight_decay, at least 0; step_size is the tensor's own learned one, the
                                scales below included (see weight_decay_form); 0 to 1e30; default 0                 */
-    int64_t total_steps;    /* steps the training will take, 0 if unknown. For weights that were meta-trained to know
-                               their horizon; others ignore it, and lopt_info says which                           */
+    int64_t total_steps;    /* steps the training will take, default 0: not known (see lopt_set_total_steps). For weights
+                               that were meta-trained to know their horizon; others ignore it, and lopt_info says which  */
     lopt_allocator allocator;       /* default: the C library's                                                    */
     lopt_parallel_for parallel_for; /* default: none, lopt starts its own threads                                  */
     lopt_log log;                   /* default: none                                                               */
@@ -392,6 +392,13 @@ lopt_status lopt_options_init(lopt_options *options, size_t struct_size);
  * it before each step with, say, a cosine from 1 to 0. 0 to 1e30; 0 leaves parameters as they are. Errors:
  * INVALID_ARGUMENT. */
 LOPT_NODISCARD lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
+
+/* Changes total_steps from now on, 0: no longer known. Weights that know their horizon (uses_total_steps in lopt_info)
+ * then choose step size and weight decay by the part of it that a tensor has taken: steps (see lopt_stats) / total_steps.
+ * Towards the end they get small by themselves, so no schedule is needed. Past it they go on as at the end; with a larger
+ * number they rise again. Checkpoints of such weights keep total_steps, so after a restore it is the checkpoint's. Other
+ * weights ignore it. 0 to 2^63 - 1. Errors: INVALID_ARGUMENT. */
+LOPT_NODISCARD lopt_status lopt_set_total_steps(lopt_optimizer *opt, int64_t total_steps);
 
 typedef struct lopt_tensor_options {
     size_t struct_size;        /* set by lopt_tensor_options_init                                          */
@@ -440,13 +447,14 @@ typedef struct lopt_information {
     int32_t threads;          /* how many a step may use, the calling one included; once there are own threads, those that
                                  the system gave                                                                   */
     int32_t tensors;
-    int32_t uses_total_steps; /* 1 if the weights know their horizon                                                */
+    int32_t uses_total_steps; /* 1 if what the weights do depends on total_steps, once it is known                  */
     int64_t parameters;       /* elements of all tensors                                                            */
     int64_t state_bytes;      /* accumulators: what a checkpoint holds                                              */
     int64_t memory_bytes;     /* all that the allocator was asked for and still holds, state included; not the stacks of own
                                  threads (512 KiB of addresses each), nor OpenBLAS                                 */
     const char *kernel;       /* static: how the network is evaluated for each parameter, "fused" or "blas" or "general",
-                                 or "none" if with these weights its outputs depend on the step alone                */
+                                 or "none" if with these weights its outputs depend on the step alone, or there is none */
+    int64_t total_steps;      /* what it is now; 0: not known                                                       */
 } lopt_information;
 
 lopt_status lopt_info(const lopt_optimizer *opt, lopt_information *information);

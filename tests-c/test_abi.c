@@ -63,6 +63,7 @@ static void types(void) {
     FIELD(lopt_information, struct_size), FIELD(lopt_information, isa), FIELD(lopt_information, threads);
     FIELD(lopt_information, tensors), FIELD(lopt_information, uses_total_steps), FIELD(lopt_information, parameters);
     FIELD(lopt_information, state_bytes), FIELD(lopt_information, memory_bytes), FIELD(lopt_information, kernel);
+    FIELD(lopt_information, total_steps);
 }
 
 /* ---- Symbols ----------------------------------------------------------------------------------------------------- */

@@ -98,6 +98,7 @@ static void test_null(void) {
     REFUSED(lopt_options_init(NULL, sizeof options), "options", "NULL");
     REFUSED(lopt_tensor_options_init(NULL, sizeof tensor_options), "options", "NULL");
     REFUSED(lopt_set_lr_scale(NULL, 1), "opt", "NULL");
+    REFUSED(lopt_set_total_steps(NULL, 1), "opt", "NULL");
     REFUSED(lopt_set_tensor_options(NULL, 0, &tensor_options), "opt", "NULL");
     REFUSED(lopt_set_tensor_options(opt, 0, NULL), "options", "NULL");
     REFUSED(lopt_stats(NULL, 0, &statistics), "opt", "NULL");
@@ -255,6 +256,8 @@ static void test_values(void) {
     static const double bad[] = {-1, -1e-300, NAN, INFINITY, -INFINITY};
     lopt_tensor_options options, good;
     CHECK_OK(lopt_tensor_options_init(&good, sizeof good));
+    REFUSED(lopt_set_total_steps(opt, -1), "total_steps", "negative");
+    REFUSED(lopt_set_total_steps(opt, INT64_MIN), "total_steps", "negative");
     for (int i = 0; i < 5; i++) {
         check_context("value %g", bad[i]);
         REFUSED(lopt_set_lr_scale(opt, bad[i]), "lr_scale", "finite");

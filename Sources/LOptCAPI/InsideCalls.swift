@@ -45,14 +45,13 @@ public func lopt_info(_ handle: OpaquePointer!, _ information: UnsafeMutablePoin
         value.isa = opt.pointee.optimizer.isa.rawValue
         value.threads = Int32(opt.pointee.optimizer.threads)
         value.tensors = Int32(opt.pointee.optimizer.count)
-        // No weights know their horizon yet.
-        value.uses_total_steps = 0
+        value.uses_total_steps = opt.pointee.optimizer.usesTotalSteps ? 1 : 0
         value.parameters = Int64(opt.pointee.optimizer.parameters)
         value.state_bytes = Int64(opt.pointee.optimizer.stateBytes)
         value.memory_bytes = Int64(opt.pointee.optimizer.memoryBytes + Allocator.bytes(OptimizerHandle.self, 1))
         value.kernel = cString(opt.pointee.optimizer.kernelName)
-        try deliver(
-            value, to: information, size: size, first: MemoryLayout<lopt_information>.size, "information")
+        value.total_steps = opt.pointee.optimizer.totalSteps
+        try deliver(value, to: information, size: size, first: firstInformation, "information")
         return LOPT_OK
     }
 }

@@ -6,6 +6,7 @@ import LOptCore
 /// of bytes.
 private let firstOptions = MemoryLayout<lopt_options>.size - 16
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 32
+let firstInformation = MemoryLayout<lopt_information>.size - 8
 
 /// Whether a struct of this size is one that some header had or will have.
 func isSize(_ size: Int, from first: Int) -> Bool { size >= first && size % 8 == 0 }
@@ -117,6 +118,14 @@ private func initialize<T>(_ out: UnsafeMutablePointer<T>, to value: T, size: In
 public func lopt_set_lr_scale(_ handle: OpaquePointer!, _ scale: Double) -> lopt_status {
     status { () throws(LOptError) in
         try optimizer(handle).pointee.optimizer.setLearningRateScale(scale)
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_set_total_steps")
+public func lopt_set_total_steps(_ handle: OpaquePointer!, _ steps: Int64) -> lopt_status {
+    status { () throws(LOptError) in
+        try optimizer(handle).pointee.optimizer.setTotalSteps(steps)
         return LOPT_OK
     }
 }

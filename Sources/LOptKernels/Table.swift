@@ -25,6 +25,9 @@ private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) 
         sweep_c: sweepC(path),
         sweep_d: { rule, t, apply, begin, end, sums, scratch in
             sweepD(rule!.pointee, t!.pointee, apply!.pointee, Int(begin), Int(end), sums!, scratch!)
+        },
+        pooled: { rule, t, step, begin, end, sums, scratch in
+            pooledPass(rule!.pointee, t!.pointee, step!.pointee, Int(begin), Int(end), sums!, scratch!)
         })
 }
 

@@ -82,7 +82,7 @@ import Testing
     }
 
     @Test(arguments: [
-        Architecture.smallFC, .star(extensions: false), .star(extensions: true),
+        Architecture.smallFC, .star(extensions: false), .star(extensions: true), .pooled,
         {
             var rule = Architecture.star(extensions: true)
             rule.hiddenSize = 9
@@ -99,8 +99,9 @@ import Testing
         }(),
     ])
     func `every rule is meta-trained and its weights read back`(_ rule: Architecture) async throws {
-        var configuration = Self.configuration(.full, rule: rule)
+        var configuration = Self.configuration(rule.kind == .pooled ? .nres : .full, rule: rule)
         if rule.kind == .smallFC { configuration.stages[0].groups = [.decays, .network] }
+        if rule.kind == .pooled { configuration.stages[0].groups = [.decays, .step] }
         let trainer = try Self.trainer(configuration, threads: 2)
         await trainer.run { _ in .goOn }
         #expect(trainer.isFinished)
@@ -191,5 +192,10 @@ import Testing
         #expect(message { $0.rule.weightDecay = -1 } == "weight_decay is -1.0; allowed is a number of at least 0 that f32 can hold")
         #expect(message { $0.rule.tensorScale = false } == "tensor_schedule is set without tensor_scale, which it needs")
         #expect(message { $0.stages[0].unrolls.longestHorizon = 1 }.contains("horizons are 10 to 1"))
+        var episodes = Episodes()
+        episodes.chunk = 0
+        #expect(message { $0.stages[1].episodes = episodes }.contains("chunk is 0"))
+        (episodes.chunk, episodes.known) = (1, 2)
+        #expect(message { $0.stages[1].episodes = episodes }.contains("known and gated"))
     }
 }

@@ -37,6 +37,24 @@ struct StabilityTests {
         #expect(SquareMatrix(size: 2).spectralRadius == 0)
     }
 
+    /// Of kind pooled with a step size that nothing changes and the momentum alone: Adam without its bias correction.
+    @Test func `probing weights of kind pooled finds Adam's limit, and the learned decay as drift`() throws {
+        var a = Architecture(.pooled)
+        (a.initialMomentumDecays, a.initialRMSDecay) = ([0.9, 0.9, 0.9, 0, 0, 0, 0, 0], 0.99)
+        var theta = [Double](repeating: 0, count: a.metaParameters)
+        for i in 0..<20 {
+            theta[a.statisticsRangesOffset + i] = -20
+            theta[a.statisticsRangesOffset + 20 + i] = 20
+        }
+        (theta[a.directionOffset], theta[a.directionOffset + 4]) = (1, 1)
+        theta[a.statisticsDecayOffset + PooledTerm.bias] = -1
+        let response = ResponseProbe().response(ReferencePooled(architecture: a, theta: theta), noise: 0.1, steps: 2000)
+        expectEqual(response.settled, 0.01 / 0.1, within: 0.1, "alpha")
+        expectEqual(response.drift, 0.01 * exp(-1), within: 1e-3, "drift")
+        #expect(response.rates.allSatisfy { abs($0 - 0.1) < 1e-12 })
+        expectEqual(try limit(response), 38 * 0.1 / 0.01, within: 0.1, "limit")
+    }
+
     @Test func `known optimizers have their known limits`() throws {
         expectEqual(try limit(.sgd(rate: 0.1)), 2 / 0.1, within: 2e-3, "SGD")
         expectEqual(try limit(.sgdm(rate: 0.1)), 3.8 / 0.1, within: 2e-3, "SGDM")

@@ -45,6 +45,35 @@ import Testing
         #expect(values.whole < -0.1)
     }
 
+    /// Weights of kind pooled, which know their horizon, with tensors whose gradients come and go.
+    @Test(arguments: [Schedule.constant, .known])
+    func `an episode in chunks, or through a snapshot, is the episode in one, chunk values included`(_ schedule: Schedule) throws {
+        var settings = Self.settings(scaled: true, schedule: schedule)
+        settings.gates = [GradientGate(period: 9, closed: 4, factor: 0), GradientGate(period: 7, closed: 2, factor: 1e-3)]
+        let parameters = MetaParameters(structuredStartOf: .pooled, seed: 3)
+        let weights = try parameters.weights([Double](repeating: 0, count: parameters.count))
+        var whole = try Unroll(settings, Objective(), weights: weights), pieces = try Unroll(settings, Objective(), weights: weights)
+        _ = whole.run(50)
+        let first = whole.takeChunkValues()
+        _ = whole.run(1000)
+        let second = whole.takeChunkValues()
+        _ = (pieces.run(20), pieces.run(30))
+        let ofPieces = pieces.takeChunkValues()
+        #expect(ofPieces == first)
+        let snapshot = try JSONDecoder().decode(Unroll.Snapshot.self, from: JSONEncoder().encode(pieces.snapshot()))
+        var resumed = try Unroll(settings, Objective(), weights: weights)
+        try resumed.resume(snapshot)
+        _ = resumed.run(1000)
+        let ofResumed = resumed.takeChunkValues()
+        #expect(ofResumed == second)
+        #expect(second.training < first.training && second.end < second.training)
+    }
+
+    @Test func `a gate multiplies the gradients of its tensor in the first steps of every period`() {
+        let gate = GradientGate(period: 5, closed: 2, factor: 0.25)
+        #expect((0..<7).map { gate.factor(at: $0) } == [0.25, 0.25, 1, 1, 1, 0.25, 0.25])
+    }
+
     @Test func `a reparameterised run differs, its task does not`() throws {
         let weights = try Self.weights()
         var plain = try Unroll(Self.settings(), Objective(), weights: weights)

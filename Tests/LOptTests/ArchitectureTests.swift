@@ -37,7 +37,7 @@ import Testing
     }
 
     @Test func blocksLieOneBehindTheOther() {
-        for a in every {
+        for a in every + [Architecture(.pooled)] {
             let blocks = blocks(a)
             var end = 0
             for block in blocks {
@@ -80,6 +80,7 @@ import Testing
     @Test func theFuzzerKnowsEveryKeyAndExtension() throws {
         let words = try lines("fuzz/safetensors.dict").map { $0.replacing("\\\"", with: "\"") }
         let names = values(Architecture()).map { "\($0.key)" } + Self.all.map { text(Architecture().block(of: $0).name) }
+            + blocks(Architecture(.pooled)).map { text($0.name) }
         for name in names {
             #expect(words.contains { $0.contains("\"\(name)\"") }, "\(name)")
         }
@@ -102,7 +103,17 @@ import Testing
     }
 
     @Test func theDocumentsTableOfTensorsIsThis() throws {
-        let rows = try rows().filter { $0.second.hasPrefix("[") && !$0.second.contains(".") }
+        let all = try rows().filter { $0.second.hasPrefix("[") && !$0.second.contains(".") }
+        let ofPooled = all.filter { $0.third.hasPrefix("`pooled`") }, rows = all.filter { !$0.third.hasPrefix("`pooled`") }
+        var toldOfPooled: [String: [Int]] = [:]
+        for row in ofPooled {
+            for name in row.names {
+                toldOfPooled[name] = row.second.dropFirst().dropLast().components(separatedBy: ", ").compactMap { Int($0) }
+            }
+        }
+        #expect(toldOfPooled == Dictionary(uniqueKeysWithValues: blocks(Architecture(.pooled)).map {
+            (text($0.name), [$0.rows] + ($0.columns.map { [$0] } ?? []))
+        }))
         for a in every {
             var told: [String: [Int]] = [:]
             for row in rows {
@@ -152,6 +163,15 @@ import Testing
         "normalize_blackbox": true, "selfnormalize_blackbox": true, "tensor_scale": true, "tensor_schedule": false,
         "tensor_count": true, "tensor_ranges": true, "skip_idle_tensors": true, "nominal_epsilon": 1e-16}
         """
+
+    @Test func JSONOfPooledHasItsDefaults() throws {
+        var a = Architecture(.pooled)
+        #expect(try decode(#"{"kind": "pooled"}"#) == a && a.skipIdleTensors && a.nominalStepsize == 0.01)
+        a.initialRMSDecay = 0.5
+        #expect(try decode(String(decoding: JSONEncoder().encode(a), as: UTF8.self)) == a)
+        a.weightDecay = 0.1
+        #expect { try a.checked() } throws: { "\($0)".contains("a value that only star has is set for pooled") }
+    }
 
     private func decode(_ json: String) throws -> Architecture {
         try JSONDecoder().decode(Architecture.self, from: Data(json.utf8))

@@ -20,7 +20,7 @@ final class FusedRun {
         options.leastParallelElements = 0
         configure(&options)
         let weights = try Weights(
-            architecture: architecture.kind == .star ? architecture : architecture.withoutStar, theta: theta.map { Float($0) })
+            architecture: architecture.kind == .smallFC ? architecture.withoutStar : architecture, theta: theta.map { Float($0) })
         optimizer = try Optimizer(weights, options)
     }
 
@@ -61,6 +61,10 @@ final class FusedRun {
 
     @discardableResult
     func step() throws -> StepOutcome { try optimizer.step() }
+
+    func step(_ tensor: Int) throws { _ = try optimizer.step(tensor) }
+
+    func setTotalSteps(_ steps: Int64) throws { try optimizer.setTotalSteps(steps) }
 }
 
 extension Architecture {

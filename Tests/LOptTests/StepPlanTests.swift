@@ -58,6 +58,14 @@ struct StepPlanTests {
             ["B C' C", "B C' C' C"],
         ])
     }
+
+    /// What the update is scaled by, the size that statistics say or the guard, is measured in a pass before.
+    @Test("kind pooled measures before it writes")
+    func pooled() {
+        let a = Architecture(.pooled), theta = [Double](repeating: 0, count: a.metaParameters)
+        #expect(StepPlan(a, theta).sweeps == "P' P")
+        #expect(StepPlan(a, theta, isGuarded: true).sweeps == "P' P' P")
+    }
 }
 
 extension StepPlan {
@@ -73,6 +81,7 @@ extension StepPlan {
             case .accumulate: "B"
             case .network: "C" + prime
             case .elements: "D" + prime
+            case .pooled: "P" + prime
             }
         }.joined(separator: " ")
     }

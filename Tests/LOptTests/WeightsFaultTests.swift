@@ -21,7 +21,7 @@ import Testing
         expect(file, "the metadata have no 'kind'")
         for kind in ["", "Star", "star ", "adam", "small_fc_lopt"] {
             file.metadata["kind"] = kind
-            expect(file, "kind is '\(kind)'; this library knows star and small_fc")
+            expect(file, "kind is '\(kind)'; this library knows star, small_fc and pooled")
         }
     }
 

@@ -36,6 +36,12 @@ enum { LOPT_MAX_MOMENTA = 8, LOPT_SUMS_B = LOPT_SUM_MOMENTA + LOPT_MAX_MOMENTA *
 enum { LOPT_SUM_MAGNITUDE, LOPT_SUM_NOMINAL, LOPT_SUM_REGULARIZATION, LOPT_SUM_U2, LOPT_SUM_UW, LOPT_SUM_W2,
        LOPT_SUMS_C };
 
+/* Slots of the sums of the pooled pass: with r = rsqrt(v + epsilon), h = g r and a_k = m_k r, and u what is taken off the
+ * parameters. LIVE_P2 is of the parameters as the pass leaves them, P2 as it finds them. */
+enum { LOPT_POOLED_LIVE, LOPT_POOLED_LIVE_P2, LOPT_POOLED_P2, LOPT_POOLED_NONFINITE, LOPT_POOLED_G2, LOPT_POOLED_U2,
+       LOPT_POOLED_H2, LOPT_POOLED_A2, LOPT_POOLED_HA = LOPT_POOLED_A2 + 3, LOPT_POOLED_A1A3 = LOPT_POOLED_HA + 3,
+       LOPT_POOLED_A2A3, LOPT_SUMS_POOLED };
+
 /* Elements that a kernel handles at a time: small enough for the per-column channels to stay in the first-level cache. */
 enum { LOPT_TILE = 512 };
 /* Floats past the end of every array of ours that a vector load may touch. */
@@ -129,6 +135,16 @@ typedef struct lopt_apply {
                                         caller_keep */
 } lopt_apply;
 
+/* What the pooled pass does: p <- keep p - scale G, G = D + gradient h or, where g D < 0, disagreement times that,
+ * D = sum_k momentum_k a_k. */
+typedef struct lopt_pooled {
+    int32_t updates_state;   /* m and v take in g first; else they are as a pass before left them */
+    int32_t writes;          /* p is written */
+    float epsilon;
+    float momentum1, momentum2, momentum3, gradient, disagreement;
+    float keep, scale;
+} lopt_pooled;
+
 typedef struct lopt_kernels {
     /* Floats of scratch memory that one worker needs. */
     int64_t (*scratch_floats)(const lopt_rule *rule);
@@ -148,6 +164,9 @@ typedef struct lopt_kernels {
     /* Sweep D: the step without the network, of the elements begin ..< end. */
     void (*sweep_d)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply, int64_t begin,
                     int64_t end, double *sums, float *scratch);
+    /* A whole step of the elements begin ..< end with weights of kind pooled; adds to sums[LOPT_SUMS_POOLED]. */
+    void (*pooled)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_pooled *step, int64_t begin,
+                   int64_t end, double *sums, float *scratch);
 } lopt_kernels;
 
 void lopt_kernels_baseline(lopt_kernels *kernels, int32_t path);

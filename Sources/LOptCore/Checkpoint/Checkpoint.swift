@@ -6,7 +6,8 @@ import CLOptShims
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
 /// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [4]: scales of learning
 /// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3]: learning-rate scale, weight decay and
-/// its form of the optimizer. Version 0.1.0 wrote no step size and no form: it knew weight decay per step alone.
+/// its form of the optimizer. Of weights of kind pooled there are no row, column and diagonal, but `<name>/pooled`, f64 [14]: the
+/// statistics of the last step, the peak of g^2, whether they are known; and `/total_steps`, i64 [1]. Version 0.1.0 wrote no step size and no form: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
 /// 0.1.0 wrote the first alone).
 extension Optimizer {
@@ -57,6 +58,9 @@ extension Optimizer {
         try writer.metadata("checksum", Message(hexadecimal: digests.data.value))
         try writer.metadata("content", Message(hexadecimal: digests.content.value))
         try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(3))
+        if architecture.kind == .pooled {
+            try writer.tensor(UnsafeRawBufferPointer(Optimizer.totalStepsSuffix), .i64, SafeTensors.Shape(1))
+        }
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -66,6 +70,9 @@ extension Optimizer {
             }
             try writer.tensor(t.identity.name, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
             try writer.tensor(t.identity.name, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(4))
+            if architecture.kind == .pooled {
+                try writer.tensor(t.identity.name, suffix: Tensor.pooledSuffix, .f64, SafeTensors.Shape(Tensor.pooledNumbers))
+            }
         }
     }
 
@@ -73,11 +80,17 @@ extension Optimizer {
     private func give<T: PieceTaker & ~Copyable>(_ contents: CheckpointContents, to taker: inout T) throws(LOptError) {
         let numbers = try Allocation<Double>(4, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
+        let pooled = try Allocation<Double>(Tensor.pooledNumbers, options.allocator)
         numbers.pointer[0] = learningRateScale
         numbers.pointer[1] = weightDecay
         numbers.pointer[2] = Double(weightDecayForm.rawValue)
         try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<24]))
         taker.end(UnsafeRawBufferPointer(start: nil, count: 0), Tensor.optionsSuffix)
+        if architecture.kind == .pooled {
+            counters.pointer[0] = totalSteps
+            try taker.take(UnsafeRawBufferPointer(rebasing: counters.bytes[..<8]))
+            taker.end(UnsafeRawBufferPointer(start: nil, count: 0), Optimizer.totalStepsSuffix)
+        }
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -97,6 +110,12 @@ extension Optimizer {
             numbers.pointer[3] = t.progress.stepSize
             try taker.take(numbers.bytes)
             taker.end(t.identity.name, Tensor.optionsSuffix)
+            guard architecture.kind == .pooled else { continue }
+            for j in 0..<PooledTerm.dynamic { pooled.pointer[j] = t.progress.pooled.values[j] }
+            pooled.pointer[PooledTerm.dynamic] = t.progress.pooled.peak
+            pooled.pointer[PooledTerm.dynamic + 1] = t.progress.pooled.isKnown ? 1 : 0
+            try taker.take(pooled.bytes)
+            taker.end(t.identity.name, Tensor.pooledSuffix)
         }
     }
 }

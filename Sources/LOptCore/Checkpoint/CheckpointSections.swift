@@ -50,11 +50,20 @@ extension SafeTensorsWriter: PieceTaker {
     func end(_ name: UnsafeRawBufferPointer, _ suffix: StaticString) {}
 }
 
+extension Optimizer {
+    /// I64, of weights of kind pooled alone: steps the training will take.
+    static let totalStepsSuffix: StaticString = "/total_steps"
+}
+
 extension Tensor {
     /// I64: steps, steps skipped, elements that were not finite.
     static let stepSuffix: StaticString = "/step"
     /// F64: learning-rate scale, weight decay scale, frozen, step size.
     static let optionsSuffix: StaticString = "/options"
+
+    /// F64, of weights of kind pooled alone: the dynamic statistics of the last step, the peak, whether they are known.
+    static let pooledSuffix: StaticString = "/pooled"
+    static let pooledNumbers = PooledTerm.dynamic + 2
 
     /// Shape and names are those of update-rule terms: row lacks the axis of the largest extent, column that of the second
     /// largest; the axis of the decays comes first.
@@ -67,6 +76,7 @@ extension Tensor {
         result.append(section("/momentum", identity.stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.momentum))
         result.append(section("/second_moment", identity.whole, 1, count, 0, view.second_moment))
         guard geometry.isFactored else {
+            if view.diagonal == nil { return result }
             result.append(
                 section("/diagonal", identity.stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.diagonal))
             return result

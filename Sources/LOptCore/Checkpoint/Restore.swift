@@ -53,6 +53,7 @@ extension Optimizer {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         let numbers = try Allocation<Double>(4, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
+        let pooled = try Allocation<Double>(Tensor.pooledNumbers, options.allocator)
         // Before there were two forms of weight decay there was this one.
         numbers.pointer[2] = Double(WeightDecayForm.perStep.rawValue)
         try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...3)
@@ -63,6 +64,13 @@ extension Optimizer {
         }
         if changing {
             (learningRateScale, weightDecay, weightDecayForm) = (numbers.pointer[0], numbers.pointer[1], form)
+        }
+        if architecture.kind == .pooled {
+            try reader.take(none, Optimizer.totalStepsSuffix, .i64, into: counters.pointer, 1...1)
+            guard counters.pointer[0] >= 0 else {
+                throw LOptError(.checkpoint, "total_steps is \(counters.pointer[0]); it must not be negative")
+            }
+            if changing { totalSteps = counters.pointer[0] }
         }
         for i in 0..<count {
             let t = tensors[i]
@@ -92,6 +100,18 @@ extension Optimizer {
                 tensors[i].options.weightDecayScale = numbers.pointer[1]
                 tensors[i].options.isFrozen = numbers.pointer[2] != 0
                 tensors[i].progress.stepSize = numbers.pointer[3]
+            }
+            guard architecture.kind == .pooled else { continue }
+            try reader.take(
+                t.identity.name, Tensor.pooledSuffix, .f64, into: pooled.pointer, Tensor.pooledNumbers...Tensor.pooledNumbers)
+            for j in 0..<Tensor.pooledNumbers where !(abs(pooled.pointer[j]) <= 1e60) {
+                throw LOptError(
+                    .checkpoint, "'\(t.identity.name)/pooled' has \(pooled.pointer[j]); allowed are -1e60 to 1e60")
+            }
+            if changing {
+                for j in 0..<PooledTerm.dynamic { tensors[i].progress.pooled.values[j] = pooled.pointer[j] }
+                tensors[i].progress.pooled.peak = max(pooled.pointer[PooledTerm.dynamic], 0)
+                tensors[i].progress.pooled.isKnown = pooled.pointer[PooledTerm.dynamic + 1] != 0
             }
         }
     }

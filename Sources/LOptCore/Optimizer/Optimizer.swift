@@ -65,6 +65,8 @@ public struct Optimizer: ~Copyable {
     public internal(set) var learningRateScale: Double
     public internal(set) var weightDecay: Double
     public internal(set) var weightDecayForm: WeightDecayForm
+    /// Steps the training will take, for weights that know their horizon; 0: not known.
+    public internal(set) var totalSteps: Int64
     private(set) var rule: Rule
     let kernels: lopt_kernels
     var pool: ThreadPool
@@ -84,6 +86,8 @@ public struct Optimizer: ~Copyable {
     /// The number of the last step, or of that which single tensors are at, see `noteStep`.
     var lastStep = 1
     var lastStepIsWhole = false
+    /// The tensors that begin the second and the last layer; -1: there is none.
+    private(set) var layers = (second: -1, last: -1)
     /// Elements of all tensors.
     public private(set) var parameters = 0
 
@@ -130,6 +134,7 @@ public struct Optimizer: ~Copyable {
         learningRateScale = options.learningRateScale
         weightDecay = options.weightDecay
         weightDecayForm = options.weightDecayForm
+        totalSteps = options.totalSteps
     }
 
     deinit {
@@ -218,10 +223,14 @@ public struct Optimizer: ~Copyable {
         try makeRoom()
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
-            features: rule.architecture.features, allocator: options.allocator)
+            architecture: rule.architecture, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
+        if tensor.identity.extentsAboveOne > 1 {
+            if layers.last >= 0 && layers.second < 0 { layers.second = count }
+            layers.last = count
+        }
         count += 1
         parameters += elements
         if parameters >= options.leastParallelElements { pool.start() }
@@ -252,6 +261,12 @@ public struct Optimizer: ~Copyable {
         try Optimizer.checkScale(options.learningRateScale, "lr_scale")
         try Optimizer.checkScale(options.weightDecayScale, "weight_decay_scale")
         tensors[index].options = options
+    }
+
+    /// The step counters of the tensors count towards it; beyond it steps go on as at its end.
+    public mutating func setTotalSteps(_ value: Int64) throws(LOptError) {
+        guard value >= 0 else { throw LOptError(.invalidArgument, "total_steps is \(value); it must not be negative") }
+        totalSteps = value
     }
 
     public mutating func setLearningRateScale(_ value: Double) throws(LOptError) {

@@ -85,6 +85,9 @@ extension Optimizer {
 
     public var architecture: Architecture { rule.architecture }
 
+    /// The weights know their horizon.
+    public var usesTotalSteps: Bool { rule.architecture.usesTotalSteps(rule.theta) }
+
     /// The network is wide enough for OpenBLAS, which could not be loaded.
     public var lacksBLAS: Bool {
         #if LOPT_NO_BLAS

@@ -3,15 +3,22 @@
 
 extension Architecture {
     /// The order is part of the digest: another value joins at the end.
-    private mutating func visit(_ row: inout ConstructorValueRow, isStar: Bool) {
-        row.integer("hidden_size", &hiddenSize, .hiddenSize)
-        row.integer("hidden_layers", &hiddenLayers, .hiddenLayers)
+    ///
+    /// - Parameter kind: nil: of all.
+    private mutating func visit(_ row: inout ConstructorValueRow, of kind: Kind?) {
+        let isStar = kind == nil || kind == .star, isPooled = kind == .pooled
+        if !isPooled {
+            row.integer("hidden_size", &hiddenSize, .hiddenSize)
+            row.integer("hidden_layers", &hiddenLayers, .hiddenLayers)
+        }
+        let lengths = isPooled ? 3...3 : 1...Architecture.maximumMomenta
         var factored = momenta, one = 1
-        row.list("initial_momentum_decays", &initialMomentumDecays, &momenta, 1...Architecture.maximumMomenta, .decay)
-        row.list("initial_adafactor_decays", &initialAdafactorDecays, &factored, 1...Architecture.maximumMomenta, .decay)
+        row.list("initial_momentum_decays", &initialMomentumDecays, &momenta, lengths, .decay)
+        if !isPooled { row.list("initial_adafactor_decays", &initialAdafactorDecays, &factored, lengths, .decay) }
         var list = SIMD8<Double>(initialRMSDecay, 0, 0, 0, 0, 0, 0, 0)
         row.list("initial_rms_decays", &list, &one, 1...1, .decay)
         initialRMSDecay = list[0]
+        if isPooled { return row.number("nominal_stepsize", &nominalStepsize, .nonnegative) }
         var multipliers = isStar ? 3 : 1
         list = SIMD8(expMult[0], isStar ? expMult[1] : 0, isStar ? expMult[2] : 0, 0, 0, 0, 0, 0)
         row.list("exp_mult", &list, &multipliers, multipliers...multipliers, .finite)
@@ -38,7 +45,7 @@ extension Architecture {
     public func value(_ index: Int, ofEveryKind: Bool = false) -> ConstructorValue? {
         var copy = self
         var row = ConstructorValueRow(index)
-        copy.visit(&row, isStar: kind == .star || ofEveryKind)
+        copy.visit(&row, of: ofEveryKind ? nil : kind)
         return row.found
     }
 
@@ -54,7 +61,7 @@ extension Architecture {
         while var item = before.value(i, ofEveryKind: ofEveryKind) {
             try body(&item)
             var row = ConstructorValueRow(i, setting: item)
-            visit(&row, isStar: kind == .star || ofEveryKind)
+            visit(&row, of: ofEveryKind ? nil : before.kind)
             if item.has(key: "initial_adafactor_decays") { factored = item.count }
             i += 1
         }

@@ -10,6 +10,8 @@ public struct Architecture: Equatable, Sendable {
         case star
         /// small_fc_lopt: direction and magnitude.
         case smallFC
+        /// A step of one pass whose size is log-linear in pooled statistics of the tensor, see Pooled.swift.
+        case pooled
     }
 
     /// The direction G of the nominal term. The raw value is part of the digest.
@@ -76,6 +78,12 @@ public struct Architecture: Equatable, Sendable {
     }
 
     public init() {}
+
+    /// What weights of a kind begin with.
+    public init(_ kind: Kind) {
+        self.kind = kind
+        if kind == .pooled { (stepMult, nominalStepsize, skipIdleTensors) = (0, 0.01, true) }
+    }
 }
 
 extension Architecture {
@@ -85,7 +93,7 @@ extension Architecture {
     public var inputs: Int { features + Architecture.timescales.count }
     /// Direction, magnitude and, for STAR, nominal and regularisation magnitude.
     public var outputs: Int { kind == .star ? 4 : 2 }
-    public var layers: Int { hiddenLayers + 1 }
+    public var layers: Int { kind == .pooled ? 0 : hiddenLayers + 1 }
 
     /// Rows of w_l.
     public func fanIn(_ layer: Int) -> Int { layer == 0 ? inputs : hiddenSize }
@@ -93,7 +101,7 @@ extension Architecture {
     public func fanOut(_ layer: Int) -> Int { layer == hiddenLayers ? outputs : hiddenSize }
 
     /// Where each meta-parameter lies in one flat buffer: momentum, rms and adafactor decay offsets, then w and b of each
-    /// layer, then the extensions that are on. `block` has them all.
+    /// layer, then the extensions that are on. `block` has them all. Kind pooled has others, see Pooled.swift.
     public var momentumDecaysOffset: Int { 0 }
     public var rmsDecayOffset: Int { momenta }
     public var adafactorDecaysOffset: Int { momenta + 1 }

@@ -114,7 +114,13 @@ extension ConstructorValue {
 
 extension Architecture.Kind {
     /// As the metadata spell it.
-    public var name: StaticString { self == .star ? "star" : "small_fc" }
+    public var name: StaticString {
+        switch self {
+        case .star: "star"
+        case .smallFC: "small_fc"
+        case .pooled: "pooled"
+        }
+    }
 }
 
 extension Architecture.NominalEstimator {

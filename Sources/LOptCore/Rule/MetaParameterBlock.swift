@@ -9,6 +9,8 @@ public struct MetaParameterBlock: Sendable {
         case accumulators
         case layer(Int)
         case `extension`(Architecture.Extension)
+        /// Of kind pooled: all but its accumulators.
+        case pooled
     }
 
     private let word: StaticString
@@ -33,6 +35,8 @@ public struct MetaParameterBlock: Sendable {
     }
 
     public var count: Int { rows * (columns ?? 1) }
+    /// The least, then the most of what is clamped.
+    var isRanges: Bool { owner != .accumulators && group == nil }
     public var shape: SafeTensors.Shape { columns.map { SafeTensors.Shape(rows, $0) } ?? SafeTensors.Shape(rows) }
 
     /// As the file has it: w0, tensor_scale.
@@ -53,6 +57,8 @@ public enum MetaParameterGroup: UInt8, Sendable {
     case lateDecay
     /// Everything else in the network.
     case network
+    /// Of kind pooled: the log-step, the log-decay, what a known horizon adds to them, the direction.
+    case step, decay, horizon, direction
 
     public var name: StaticString {
         switch self {
@@ -60,6 +66,10 @@ public enum MetaParameterGroup: UInt8, Sendable {
         case .nominal: "nominal"
         case .lateDecay: "late_decay"
         case .network: "network"
+        case .step: "step"
+        case .decay: "decay"
+        case .horizon: "horizon"
+        case .direction: "direction"
         }
     }
 }
@@ -87,6 +97,7 @@ extension Architecture {
     /// Block `index` in the order of theta; nil behind the last.
     public func block(_ index: Int) -> MetaParameterBlock? {
         typealias Block = MetaParameterBlock
+        if kind == .pooled { return pooledBlock(index) }
         let layer = (index - 3) / 2
         switch index {
         // An offset is multiplied by 10 and enters an exponent: a small scale.
@@ -101,6 +112,24 @@ extension Architecture {
             var bits = extensionBits
             for _ in (3 + 2 * layers)..<index { bits &= bits &- 1 }
             return Extension(rawValue: bits.trailingZeroBitCount).map { block(of: $0) }
+        }
+    }
+
+    private func pooledBlock(_ index: Int) -> MetaParameterBlock? {
+        typealias Block = MetaParameterBlock
+        let terms = PooledTerm.count, parts = Architecture.horizonParts.count
+        switch index {
+        case 0: return Block("momentum_decays", momenta, .accumulators, .decays, scale: 0.5, at: momentumDecaysOffset)
+        case 1: return Block("rms_decays", 1, .accumulators, .decays, scale: 0.5, at: rmsDecayOffset)
+        case 2: return Block("statistics_step", 2, by: terms, .pooled, .step, at: statisticsStepOffset)
+        case 3: return Block("schedule_step", Architecture.scheduleTimes.count, .pooled, .step, scale: 1.5, at: scheduleStepOffset)
+        case 4: return Block("statistics_decay", 2, by: terms, .pooled, .decay, at: statisticsDecayOffset)
+        case 5: return Block("horizon_step", 2, by: parts, .pooled, .horizon, scale: 1.5, at: horizonStepOffset)
+        case 6: return Block("horizon_decay", parts, .pooled, .horizon, scale: 3, at: horizonDecayOffset)
+        case 7: return Block("direction", 2, by: Architecture.directionTerms, .pooled, .direction, scale: 1.5, at: directionOffset)
+        // Measured, not searched for.
+        case 8: return Block("statistics_ranges", 2, by: PooledTerm.statistics + 2, .pooled, nil, at: statisticsRangesOffset)
+        default: return nil
         }
     }
 
@@ -156,7 +185,7 @@ extension Architecture {
     public func offset(of which: Extension) -> Int { offset(ofExtension: which.rawValue) }
 
     /// The number of meta-parameters.
-    public var metaParameters: Int { offset(ofExtension: .max) }
+    public var metaParameters: Int { kind == .pooled ? pooledMetaParameters : offset(ofExtension: .max) }
 
     private func offset(ofExtension number: Int) -> Int {
         var offset = weightOffset(layers), i = 0

@@ -26,7 +26,7 @@ struct Rule {
         plan = StepPlan(architecture, theta: source, isGuarded: isGuarded)
         let a = architecture, momenta = a.momenta
         let hidden = Rule.paddedWidth(a.hiddenSize)
-        let layers = (a.hiddenLayers - 1) * (hidden + 1) * hidden, heads = (hidden + 1) * Int(LOPT_HEADS)
+        let layers = max(a.layers - 2, 0) * (hidden + 1) * hidden, heads = (hidden + 1) * Int(LOPT_HEADS)
         let blas = Rule.wantsBLAS(a) ? Rule.openBLAS() : lopt_blas()
         let first = blas.library != nil ? a.features * hidden : 0
         constantCount = 5 * momenta + layers + heads + first
@@ -56,7 +56,7 @@ struct Rule {
         setDirection(direction)
         let hiddenWeights = direction + momenta, headWeights = hiddenWeights + layers
         let firstWeights = headWeights + heads
-        for layer in 1..<a.layers {
+        for layer in stride(from: 1, to: a.layers, by: 1) {
             let isLast = layer == a.hiddenLayers
             let to = isLast ? headWeights : hiddenWeights + (layer - 1) * (hidden + 1) * hidden
             copyLayer(layer, to, rows: hidden, columns: isLast ? Int(LOPT_HEADS) : hidden)
@@ -91,6 +91,7 @@ struct Rule {
     static func paddedWidth(_ width: Int) -> Int { width <= 4 ? 4 : (width + 7) / 8 * 8 }
 
     private static func path(_ a: Architecture) -> Int32 {
+        if a.kind == .pooled { return Int32(LOPT_PATH_WIDTH4) }
         switch paddedWidth(a.hiddenSize) {
         case 4: return Int32(LOPT_PATH_WIDTH4)
         case 8: return Int32(LOPT_PATH_WIDTH8)
@@ -112,11 +113,20 @@ struct Rule {
             let momentum = Rule.rate(a.initialMomentumDecays[k], theta[a.momentumDecaysOffset + k])
             momentumRate[k] = Float(momentum)
             momentumBeta[k] = Float(1 - momentum)
+            guard a.kind != .pooled else { continue }
             let factored = min(max(Rule.rate(a.initialAdafactorDecays[k], theta[a.adafactorDecaysOffset + k]), 0), 1)
             factoredRate[k] = Float(factored)
             factoredBeta[k] = Float(1 - factored)
         }
         let rms = min(max(Rule.rate(a.initialRMSDecay, theta[a.rmsDecayOffset]), 0), 1)
+        if a.kind == .pooled {
+            // A momentum that outlasts the second moment would grow beside it once gradients vanish: m_k^2 is to fall faster than
+            // v. It averages over at most 1 / 0.6 as many steps, and every |a_k| has a bound.
+            for k in 0..<a.momenta {
+                let rate = min(max(Double(momentumRate[k]), 0.6 * rms), 1)
+                (momentumRate[k], momentumBeta[k]) = (Float(rate), Float(1 - rate))
+            }
+        }
         kernel.rms_rate = Float(rms)
         kernel.rms_beta = Float(1 - rms)
         kernel.momentum_beta = UnsafePointer(momentumBeta)

@@ -40,6 +40,14 @@ struct StepPlan {
         usesNetwork = needsElements || needsMeans
 
         var passes = PassList()
+        if a.kind == .pooled {
+            // The first is of a tensor's first step alone, see Work+Pooled.swift.
+            passes.append(.pooled, .none, .moments, writes: false)
+            if isGuarded { passes.append(.pooled, .all, .update, writes: false) }
+            passes.append(.pooled, .all, .moments, writes: true)
+            self.passes = passes
+            return
+        }
         passes.append(.accumulate, .none, .moments, writes: false)
         let sweep: Pass.Sweep = needsElements ? .network : .elements, last: Pass.Measured = isGuarded ? .update : .nothing
         if needsElements && onlyNominalWaits {

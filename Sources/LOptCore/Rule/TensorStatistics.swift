@@ -34,12 +34,12 @@ struct TensorStatistics {
 }
 
 extension Optimizer {
-    /// The statistics of a tensor in its last step, `architecture.statistics` of them, not clamped; nil before the first. With
-    /// sums over idle or skipped steps left as they were.
+    /// The statistics of a tensor in its last step, `architecture.statistics` of them, not clamped; nil before the first and with weights
+    /// of kind pooled. With sums over idle or skipped steps left as they were.
     public func lastStatistics(_ index: Int) throws(LOptError) -> [21 of Double]? {
         try checkIndex(index)
         let t = tensors[index]
-        guard t.progress.steps > 0, t.geometry.count > 0 else { return nil }
+        guard t.progress.steps > 0, t.geometry.count > 0, architecture.kind != .pooled else { return nil }
         return TensorStatistics(t, TensorSums(t), momenta: architecture.momenta, tensors: count).values
     }
 

@@ -8,6 +8,8 @@ struct Pass {
         case network
         /// D: terms that do not.
         case elements
+        /// All at once, of weights of kind pooled.
+        case pooled
     }
     /// Of the update, as far as the rule has them.
     enum Terms { case none, all, nominal, allButNominal }

@@ -38,7 +38,7 @@ extension Optimizer {
             maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
-            tensorCount: count)
+            tensorCount: count, layers: layers, totalSteps: totalSteps)
         work.run(.look, range, on: pool)
         let outcome = judge(range)
         if case .skipped(let first, _) = outcome {

@@ -4,10 +4,12 @@ import CLOptShims
 // tensors and large ones: inlined into both, they would add 20 KiB to the library.
 
 extension Work {
-    func chunks(_ pass: Int, _ geometry: Geometry) -> Int {
-        switch rule.plan.passes[pass].sweep {
+    func chunks(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>) -> Int {
+        let geometry = t.pointee.geometry
+        return switch rule.plan.passes[pass].sweep {
         case .accumulate, .network: geometry.chunks
         case .elements: geometry.flatChunks
+        case .pooled: t.pointee.step.isPassNeeded ? geometry.flatChunks : 0
         }
     }
 
@@ -20,6 +22,7 @@ extension Work {
             guard t.pointee.geometry.isFactored else { return }
             var kernelRule = rule.kernel
             kernels.update_factors(&kernelRule, &t.pointee.memory.view, t.pointee.memory.factorMeans)
+        case .pooled: preparePooled(pass, t)
         case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee.options))
         }
     }
@@ -37,6 +40,7 @@ extension Work {
             let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_C))
             kernels.sweep_c(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, &chunk, sums, scratch)
         case .elements: sweepElements(t, index, scratch)
+        case .pooled: sweepPooled(t, index, scratch)
         }
     }
 
@@ -49,7 +53,7 @@ extension Work {
     }
 
     /// The sums of a chunk.
-    private func zeroed(_ sums: UnsafeMutablePointer<Double>, _ chunk: Int, _ slots: Int) -> UnsafeMutablePointer<Double> {
+    func zeroed(_ sums: UnsafeMutablePointer<Double>, _ chunk: Int, _ slots: Int) -> UnsafeMutablePointer<Double> {
         let own = sums + chunk * slots
         for slot in 0..<slots { own[slot] = 0 }
         return own
@@ -61,7 +65,8 @@ extension Work {
         let pass = rule.plan.passes[index]
         switch pass.sweep {
         case .accumulate: settleMoments(t)
-        case .network, .elements: settle(pass, chunks(index, t.pointee.geometry), t)
+        case .network, .elements: settle(pass, chunks(index, t), t)
+        case .pooled: settlePooled(pass, t)
         }
         if index + 1 < rule.plan.passes.count { prepare(index + 1, t) } else { record(t) }
     }

@@ -31,6 +31,10 @@ struct Work {
     let starts: UnsafeMutablePointer<Int>
     /// Of the optimizer, not of the range.
     let tensorCount: Int
+    /// The tensors that begin the second and the last layer; -1: there is none.
+    let layers: (second: Int, last: Int)
+    /// Steps the training will take; 0: not known.
+    let totalSteps: Int64
     var range = 0..<0
     var phase = Phase.look
 
@@ -48,17 +52,17 @@ struct Work {
     /// The same for a small tensor.
     private func stepWhole(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
         for i in 0..<rule.plan.passes.count {
-            for chunk in 0..<chunks(i, t.pointee.geometry) { sweep(i, t, chunk, scratch) }
+            for chunk in 0..<chunks(i, t) { sweep(i, t, chunk, scratch) }
             settle(i, t)
         }
     }
 
-    private func items(_ t: UnsafePointer<Tensor>) -> Int {
+    private func items(_ t: UnsafeMutablePointer<Tensor>) -> Int {
         if case .look = phase { return t.pointee.options.isFrozen ? 0 : t.pointee.geometry.sumChunks }
         if t.pointee.step.isSkipped { return 0 }
         if case .open = phase { return 1 }
         if t.pointee.isSmall || t.pointee.step.isIdle { return 0 }
-        if case .sweep(let pass) = phase { return chunks(pass, t.pointee.geometry) }
+        if case .sweep(let pass) = phase { return chunks(pass, t) }
         return 1
     }
 

@@ -85,6 +85,13 @@ struct Geometry {
         sumChunks = Geometry.pieces(planes, sums.planesPerChunk) * sums.chunksPerPlane
     }
 
+    /// Of a tensor whose rows and columns do not matter.
+    init(flat count: Int) {
+        self.count = count
+        chunks = flatChunks
+        sumChunks = flatChunks
+    }
+
     static func elements(_ shape: UnsafeBufferPointer<Int64>) throws(LOptError) -> Int {
         guard shape.count <= 8 else { throw LOptError(.invalidArgument, "rank is \(shape.count); allowed are 0 to 8") }
         var count = 1

@@ -14,10 +14,10 @@ struct Tensor {
     /// At t = 0.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
-        gradient: UnsafePointer<Float>?, rule: lopt_rule, features: Int, allocator: Allocator
+        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, allocator: Allocator
     ) throws(LOptError) {
-        geometry = try Geometry(shape: shape)
-        memory = try TensorMemory(geometry, nameBytes: name.count, rule: rule, features: features, allocator: allocator)
+        geometry = architecture.kind == .pooled ? try Geometry(flat: Geometry.elements(shape)) : try Geometry(shape: shape)
+        memory = try TensorMemory(geometry, nameBytes: name.count, rule: rule, architecture, allocator)
         memory.view.parameter = parameter
         memory.view.gradient = gradient
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
@@ -28,7 +28,7 @@ struct Tensor {
 
     /// Bytes of accumulators: momenta, second moment, and row and column or diagonal ones.
     func stateBytes(momenta: Int) -> Int {
-        let perElement = geometry.isFactored ? 1 + momenta : 1 + 2 * momenta
+        let perElement = geometry.isFactored || memory.view.diagonal == nil ? 1 + momenta : 1 + 2 * momenta
         return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount))
     }
 }
@@ -44,6 +44,13 @@ struct TensorIdentity {
         self.name = UnsafeRawBufferPointer(start: memory, count: name.count)
         rank = extents.count
         for axis in 0..<rank { shape[axis] = extents[axis] }
+    }
+
+    /// The least extent above 1.
+    var leastExtent: Int {
+        var least = Int.max
+        for axis in 0..<rank where shape[axis] > 1 { least = min(least, Int(shape[axis])) }
+        return least
     }
 
     /// The rank that counts for the extensions: [64, 1] is a vector.
@@ -63,6 +70,8 @@ struct TensorProgress {
     var nonfinite: Int64 = 0
     /// Of the last step that was not idle: nominal_stepsize exp(n), without the caller's scales. 0 before the first.
     var stepSize = 0.0
+    /// Of weights of kind pooled.
+    var pooled = PooledState()
 }
 
 /// What `lopt_stats` tells of a tensor beside its progress; no step depends on it.
@@ -102,6 +111,10 @@ struct StepScratch {
     var limit = 1.0
     /// What the pass at hand does.
     var apply = lopt_apply()
+    /// The same with weights of kind pooled.
+    var pooled = lopt_pooled()
+    /// The pass at hand goes over the memory; one before it has taken in the gradient.
+    var isPassNeeded = false, hasTakenIn = false
 }
 
 /// Sums of squares over the elements of a tensor in a step.

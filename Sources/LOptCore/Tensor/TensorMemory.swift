@@ -19,8 +19,10 @@ struct TensorMemory {
     private let count: Int
 
     /// All zero.
-    init(_ g: Geometry, nameBytes: Int, rule: lopt_rule, features: Int, allocator: Allocator) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, momenta: Int(rule.momenta), hidden: Int(rule.hidden), features: features)
+    init(
+        _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, _ allocator: Allocator
+    ) throws(LOptError) {
+        let layout = Layout(g, nameBytes: nameBytes, rule, architecture)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -44,11 +46,15 @@ struct TensorMemory {
 private struct Layout {
     private(set) var count = 0
     private let planeStride: Int
+    private let hasDiagonal: Bool
     private let secondMoment, momentum, diagonal, lead, trail, leadFactor, trailFactor, leadPartial, trailPartial: Int
     private let elementWeights, leadWeights, trailWeights, bias, featureScale: Int
     let momentSums, stepSums, factorMeans, largest, name: Int
 
-    init(_ g: Geometry, nameBytes: Int, momenta: Int, hidden: Int, features: Int) {
+    init(_ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture) {
+        let isPooled = architecture.kind == .pooled, momenta = Int(rule.momenta)
+        let hidden = isPooled ? 0 : Int(rule.hidden), features = isPooled ? 0 : architecture.features
+        hasDiagonal = !g.isFactored && !isPooled
         // Planes a multiple of 4096 bytes apart would compete for the same sets of the first-level cache.
         let stride = Layout.rounded(g.count) + (g.count >= 1024 ? 208 : 0)
         planeStride = stride
@@ -60,7 +66,7 @@ private struct Layout {
         }
         secondMoment = take(stride)
         momentum = take(momenta * stride)
-        diagonal = take(g.isFactored ? 0 : momenta * stride)
+        diagonal = take(hasDiagonal ? momenta * stride : 0)
         lead = take(momenta * g.leadCount)
         trail = take(momenta * g.trailCount)
         leadFactor = take(momenta * g.leadCount)
@@ -89,7 +95,7 @@ private struct Layout {
         v.factored = g.isFactored ? 1 : 0
         v.second_moment = floats + secondMoment
         v.momentum = floats + momentum
-        v.diagonal = floats + diagonal
+        if hasDiagonal { v.diagonal = floats + diagonal }
         v.plane_stride = Int64(planeStride)
         v.planes = Int64(g.planes)
         v.rows = Int64(g.rows)

@@ -18,10 +18,12 @@ extension Architecture {
         guard let kind = file.metadata("kind") else {
             throw LOptError(.weights, "the metadata have no 'kind': these are no weights of a learned optimizer")
         }
-        guard kind.hasBytes(of: "star") || kind.hasBytes(of: "small_fc") else {
-            throw LOptError(.weights, "kind is '\(kind)'; this library knows star and small_fc")
+        var number: UInt8 = 0
+        while let one = Kind(rawValue: number), !kind.hasBytes(of: one.name) { number += 1 }
+        guard let known = Kind(rawValue: number) else {
+            throw LOptError(.weights, "kind is '\(kind)'; this library knows star, small_fc and pooled")
         }
-        self.kind = kind.hasBytes(of: "star") ? .star : .smallFC
+        self.init(known)
         let keys = ConstructorKeys(of: self)
         i = 0
         while let pair = file.metadata(at: i) {
@@ -86,8 +88,9 @@ extension Architecture {
                 try block.name.withBytes { name throws(LOptError) in isKnown = isKnown || file[i].name.hasBytes(of: name) }
             }
             guard isKnown else {
-                throw LOptError(
-                    .weights, "tensor '\(file[i].name)' is none of kind \(kind.name) with \(hiddenLayers) hidden layers")
+                var message: Message = "tensor '\(file[i].name)' is none of kind \(kind.name)"
+                if layers > 0 { message.append(message: " with \(hiddenLayers) hidden layers") }
+                throw LOptError(.weights, message)
             }
         }
     }
@@ -100,22 +103,28 @@ extension Architecture {
             guard let index = file.index(of: block) else { return }
             let data = UnsafeRawBufferPointer(rebasing: bytes[file[index].data])
             lopt_system_copy(theta + block.offset, data.baseAddress, data.count)
+        }
+    }
+
+    func checkValues(_ theta: UnsafePointer<Float>) throws(LOptError) {
+        try forEachBlock { block throws(LOptError) in
             for i in 0..<block.count where !theta[block.offset + i].isFinite {
                 throw LOptError(
                     .weights,
                     "tensor '\(block.name)', element \(i) is \(Double(theta[block.offset + i])); finite numbers are needed")
             }
         }
-    }
-
-    /// Every range has its least number at or below its most.
-    func checkRanges(_ theta: UnsafePointer<Float>) throws(LOptError) {
-        guard tensorRanges else { return }
-        for i in 0...statistics {
-            let range = statisticRange(i, theta)
-            guard range.least <= range.most else {
-                throw LOptError(
-                    .weights, "tensor 'tensor_ranges', column \(i), is from \(range.least) to \(range.most); that is no range")
+        // Every range has its least number at or below its most.
+        try forEachBlock { block throws(LOptError) in
+            guard block.isRanges else { return }
+            let columns = block.count / 2
+            for i in 0..<columns {
+                let least = theta[block.offset + i], most = theta[block.offset + columns + i]
+                guard least <= most else {
+                    throw LOptError(
+                        .weights,
+                        "tensor '\(block.name)', column \(i), is from \(Double(least)) to \(Double(most)); that is no range")
+                }
             }
         }
     }

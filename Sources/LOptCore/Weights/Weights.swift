@@ -46,12 +46,27 @@ extension Weights {
         try architecture.checkTensors(of: file)
         let values = try Allocation<Float>(architecture.metaParameters, allocator)
         try architecture.readTensors(of: file, bytes, into: values.pointer)
-        try architecture.checkRanges(values.pointer)
+        try self.init(architecture, values: values, file: consume file)
+    }
+
+    /// Weights of `architecture.metaParameters` values, which are copied. The architecture is one that a file could declare.
+    public init(
+        _ architecture: Architecture, copying theta: UnsafePointer<Float>, allocator: Allocator
+    ) throws(LOptError) {
+        let values = try Allocation<Float>(architecture.metaParameters, allocator)
+        for i in 0..<architecture.metaParameters { values.pointer[i] = theta[i] }
+        try self.init(architecture, values: values, file: nil)
+    }
+
+    private init(
+        _ architecture: Architecture, values: consuming Allocation<Float>, file: consuming SafeTensors?
+    ) throws(LOptError) {
+        try architecture.checkValues(values.pointer)
         digest = architecture.digest(values.pointer, laidOutBy: architecture)
         digestWithoutSafeguards = architecture.withoutSafeguards.digest(values.pointer, laidOutBy: architecture)
         self.architecture = architecture
         self.values = values
-        self.file = consume file
+        self.file = file
     }
 
     /// Weights from a file. Throws what `init(bytes:)` throws, `.io`, and `.invalidArgument` for a path that is longer

@@ -25,8 +25,9 @@ extension WeightsInspection {
             }
             parts.append(table.text)
         }
+        if let pooled { parts.append(pooled.text) }
         if !ranges.isEmpty { parts.append(rangesText) }
-        var layerTable = TextTable(header: ["network", "shape", "RMS", "largest"])
+        var layerTable = TextTable(header: [pooled == nil ? "network" : "tensor", "shape", "RMS", "largest"])
         for layer in layers {
             layerTable.add([
                 layer.name, layer.shape.map { "\($0)" }.joined(separator: " x "), Format.short(layer.rms),
@@ -46,22 +47,22 @@ extension WeightsInspection {
         return table.text
     }
 
-    /// Bars on a logarithmic scale, of the nominal step or, for small_fc, of the blackbox term.
+    /// Bars on a logarithmic scale, of the nominal step or, for small_fc, of the blackbox term; for pooled of the step.
     private var stepSizeText: String {
         let isNominal = stepSizes.contains { $0.nominal != nil }
-        let sizes = stepSizes.map { isNominal ? $0.nominal ?? 0 : abs($0.blackbox) }
+        let sizes = stepSizes.map { isNominal ? $0.nominal ?? 0 : abs($0.blackbox ?? 0) }
         let logs = sizes.map { $0 > 0 ? log10($0) : -.infinity }
         let top = logs.max() ?? 0
         let bottom = min(logs.filter(\.isFinite).min() ?? top, top - 1)
-        let header = ["step size at t"] + (isNominal ? ["nominal"] : []) + ["blackbox", ""]
+        let header = ["step size at t"] + (isNominal ? ["nominal"] : []) + [pooled == nil ? "blackbox" : "learned decay", ""]
         var table = TextTable(header: header)
         for (i, size) in stepSizes.enumerated() {
             let share = logs[i].isFinite ? (logs[i] - bottom) / (top - bottom) : 0
             let bar = logs[i].isFinite ? String(repeating: "#", count: 2 + Int((38 * share).rounded())) : ""
             let nominal = isNominal ? [Format.short(size.nominal ?? 0)] : []
-            table.add([Format.count(size.t)] + nominal + [Format.short(size.blackbox), bar.padding(toLength: 40, withPad: " ", startingAt: 0)])
+            table.add([Format.count(size.t)] + nominal + [Format.short(size.blackbox ?? size.decay ?? 0), bar.padding(toLength: 40, withPad: " ", startingAt: 0)])
         }
-        return table.text + "\n(all features but t are 0; bars are logarithmic, of the "
+        return table.text + "\n(all \(pooled == nil ? "features" : "statistics") but t are 0; bars are logarithmic, of the "
             + (isNominal ? "nominal step size)" : "blackbox term)")
     }
 

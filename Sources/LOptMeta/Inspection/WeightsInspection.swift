@@ -17,13 +17,15 @@ public struct WeightsInspection: Codable, Sendable {
         public let learned: Double
     }
     /// With every feature but the step features 0, at t steps taken. Without the tensor scales, whose inputs depend on the
-    /// tensor.
+    /// tensor; of kind pooled with every statistic 0, and no horizon known.
     public struct StepSize: Codable, Sendable {
         public let t: Int
         /// nominal_stepsize exp(n exp_mult1), which multiplies the nominal direction; nil for small_fc.
         public let nominal: Double?
-        /// d exp(a exp_mult0) step_mult, the blackbox term.
-        public let blackbox: Double
+        /// d exp(a exp_mult0) step_mult, the blackbox term; nil for pooled.
+        public let blackbox: Double?
+        /// What a step takes off a parameter of 1, of kind pooled.
+        public let decay: Double?
     }
     public struct TensorScale: Codable, Sendable {
         public let input: String
@@ -62,6 +64,8 @@ public struct WeightsInspection: Codable, Sendable {
     /// Likewise.
     public let ranges: [Range]
     public let layers: [Layer]
+    /// Of kind pooled; nil otherwise.
+    public let pooled: Pooled?
 
     public static let times = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100_000]
 
@@ -76,14 +80,23 @@ public struct WeightsInspection: Codable, Sendable {
         extensions = Architecture.Extension.all.filter { a[$0] }.map { String(a.block(of: $0).name) }
             + a.values().filter { $0.origin != .authors && !$0.isDefault }.map { "\($0.key)" }
         notes = named.notes
-        decays = WeightsInspection.decays(a, theta)
-        let rule = ReferenceOptimizer(architecture: a, theta: theta)
-        stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
-        tensorScales = WeightsInspection.tensorScales(a, theta)
-        ranges = (a.tensorScale ? a.rangeNames : []).enumerated().map { i, name in
-            let range = a.statisticRange(i, named.weights.theta)
-            return Range(input: name, least: range.least, most: range.most)
+        if a.kind == .pooled {
+            let rule = ReferencePooled(architecture: a, theta: theta)
+            decays = WeightsInspection.decays(rule)
+            stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
+            ranges = WeightsInspection.ranges(rule)
+            pooled = Pooled(rule)
+        } else {
+            decays = WeightsInspection.decays(a, theta)
+            let rule = ReferenceOptimizer(architecture: a, theta: theta)
+            stepSizes = WeightsInspection.times.map { WeightsInspection.stepSize(rule, t: $0) }
+            ranges = (a.tensorScale ? a.rangeNames : []).enumerated().map { i, name in
+                let range = a.statisticRange(i, named.weights.theta)
+                return Range(input: name, least: range.least, most: range.most)
+            }
+            pooled = nil
         }
+        tensorScales = WeightsInspection.tensorScales(a, theta)
         layers = a.blocks.filter { $0.isShownAsLayer }.map { Layer($0, theta) }
     }
 
@@ -122,7 +135,7 @@ public struct WeightsInspection: Codable, Sendable {
         let n = a.kind == .star ? (a.nominalController ? outputs[2] : 1) + drift : nil
         return StepSize(
             t: t, nominal: n.map { a.nominalStepsize * exp($0 * a.expMult[1]) },
-            blackbox: outputs[0] * exp(outputs[1] * a.expMult[0]) * a.stepMult)
+            blackbox: outputs[0] * exp(outputs[1] * a.expMult[0]) * a.stepMult, decay: nil)
     }
 }
 

@@ -17,10 +17,14 @@ extension Architecture {
         return rule
     }
 
-    /// small_fc_lopt with the constructor values of its authors.
-    public static var smallFC: Architecture {
-        var rule = Architecture()
-        rule.kind = .smallFC
+    /// A step of one pass whose size is log-linear in pooled statistics of the tensor.
+    public static var pooled: Architecture {
+        var rule = Architecture(.pooled)
+        rule.initialMomentumDecays = [0.6, 0.95, 0.99, 0, 0, 0, 0, 0]
+        rule.initialRMSDecay = 0.99
         return rule
     }
+
+    /// small_fc_lopt with the constructor values of its authors.
+    public static var smallFC: Architecture { Architecture(.smallFC) }
 }

@@ -42,7 +42,14 @@ extension MetaParameters {
     /// nominal log-step alone, so that the step size is constant at first and falls with log t from 1,000 steps on. All other output
     /// weights are 0, so the rule starts as its nominal term. The network behind is random: normal with variance 1 / fan-in.
     /// Without: random throughout, as the authors' code starts.
+    ///
+    /// Of kind pooled: about tuned Adam's step on small networks, constant at first, falling from 1,000 steps on; with a known
+    /// horizon, falling to its end.
     public init(structuredStartOf architecture: Architecture, seed: UInt64) {
+        if architecture.kind == .pooled {
+            self.init(architecture: architecture, base: MetaParameters.pooledStart(architecture), isStructured: false)
+            return
+        }
         var random = Random(seed, 0x57a7)
         let a = architecture
         var theta = [Float](repeating: 0, count: a.metaParameters)
@@ -93,6 +100,27 @@ extension MetaParameters {
     private static func begin(_ block: MetaParameterBlock, _ a: Architecture, _ theta: inout [Float]) {
         guard case .extension(let which) = block.owner else { return }
         for i in 0..<block.count { theta[block.offset + i] = Float(a.initialValue(of: which, at: i)) }
+    }
+
+    private static func pooledStart(_ a: Architecture) -> [Float] {
+        var theta = [Float](repeating: 0, count: a.metaParameters)
+        func put(_ offset: Int, _ values: [Float]) { for (i, value) in values.enumerated() { theta[offset + i] = value } }
+        let step = a.statisticsStepOffset, decay = a.statisticsDecayOffset
+        theta[step + PooledTerm.size] = 0.8
+        theta[step + PooledTerm.vector] = 0.5
+        theta[step + PooledTerm.tensors] = -0.5
+        theta[step + PooledTerm.bias] = -1.2
+        theta[decay + PooledTerm.bias] = -2
+        theta[decay + PooledTerm.vector] = -2
+        put(a.scheduleStepOffset, [-1.8, -1.3, -1, -0.5, -0.2, 0, 0, -0.4, -1, -1.8, -2.5])
+        put(a.horizonStepOffset, [0, 0.2, 0.3, 0.5, 0.3, -0.7, -2, -3.5])
+        put(a.directionOffset, [0.33, 0.33, 0.33, 0.1, 0.8])
+        for i in 0..<(PooledTerm.statistics + 2) {
+            let range = Architecture.defaultPooledRange(i)
+            theta[a.statisticsRangesOffset + i] = Float(range.least)
+            theta[a.statisticsRangesOffset + PooledTerm.statistics + 2 + i] = Float(range.most)
+        }
+        return theta
     }
 
     private static func structure(_ theta: inout [Float], _ a: Architecture) {

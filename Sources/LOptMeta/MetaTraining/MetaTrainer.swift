@@ -49,7 +49,11 @@ public final class MetaTrainer<Source: TaskSource> {
         let segments = Double(state.configuration.objective.segments)
         return state.configuration.stages.map { stage in
             let whole = stage.unrolls.meanHorizon(tasks) * Double(2 * stage.pairs)
-            return stage.method == .full ? whole : whole / segments
+            return switch stage.method {
+            case .full: whole
+            case .pes: whole / segments
+            case .nres: Double(2 * stage.pairs * (stage.episodes ?? Episodes()).chunk)
+            }
         }
     }
 
@@ -103,7 +107,7 @@ public final class MetaTrainer<Source: TaskSource> {
             if batches.estimates.count <= batch - state.outerStep {
                 batches.estimates.append([PairEstimate?](repeating: nil, count: stage.pairs))
             }
-            if stage.method == .pes && (step == 0 || persistent.isEmpty) { persistent = newPersistent(index, stage) }
+            if stage.method.keepsPairs && (step == 0 || persistent.isEmpty) { persistent = newPersistent(index, stage) }
         }
         batches.pair += 1
         if batches.pair == stage.pairs { (batches.batch, batches.pair) = (batch + 1, 0) }
@@ -114,7 +118,7 @@ public final class MetaTrainer<Source: TaskSource> {
         switch stage.method {
         case .full:
             return { [tasks] in (batch, pair, plan.runWhole(tasks)) }
-        case .pes:
+        case .pes, .nres:
             let one = persistent[step % stage.rounds * stage.pairs + pair]
             return { (batch, pair, one.advance(plan)) }
         }
@@ -171,7 +175,7 @@ public final class MetaTrainer<Source: TaskSource> {
         state.recent = MetaTrainingState.Recent()
     }
 
-    // MARK: PES
+    // MARK: Pairs that live on
 
     private func newPersistent(_ index: Int, _ stage: MetaTrainingConfiguration.Stage) -> [PersistentPair<Source>] {
         let segments = state.configuration.objective.segments
@@ -194,7 +198,7 @@ public final class MetaTrainer<Source: TaskSource> {
         let begun = max(state.outerStep + state.pending.count - 1, 0)
         let (index, _) = state.configuration.stage(of: begun)
         let stage = state.configuration.stages[index]
-        guard !saved.isEmpty, stage.method == .pes else { return }
+        guard !saved.isEmpty, stage.method.keepsPairs else { return }
         persistent = newPersistent(index, stage)
         guard persistent.count == saved.count else {
             throw LOptMetaError("the checkpoint has \(saved.count) persistent pairs, its stage \(persistent.count)")

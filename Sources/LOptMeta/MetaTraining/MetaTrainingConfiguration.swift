@@ -71,6 +71,12 @@ extension MetaTrainingConfiguration {
         /// Persistent evolution strategies (Vicol, Metz and Sohl-Dickstein 2021): each outer step takes unrolls one segment of
         /// the objective further, with a new perturbation.
         case pes
+        /// Evolution strategies with reused noise (Li, Harrison, Sohl-Dickstein, Smith and Metz 2023): a pair keeps its perturbation,
+        /// task and horizon for a whole unroll, and every outer step takes it `Episodes.chunk` steps further.
+        case nres
+
+        /// A pair lives from one outer step to the next.
+        var keepsPairs: Bool { self != .full }
     }
 
     /// A part of the run, with settings of its own. The outer optimizer starts anew in each.
@@ -95,6 +101,8 @@ extension MetaTrainingConfiguration {
         /// What is trained.
         public var groups: [MetaParameters.Group]
         public var unrolls = UnrollDistribution()
+        /// Of the method nres.
+        public var episodes: Episodes?
 
         public init(_ name: String, outerSteps: Int, groups: [MetaParameters.Group]) {
             (self.name, self.outerSteps, self.groups) = (name, outerSteps, groups)
@@ -138,10 +146,15 @@ extension MetaTrainingConfiguration {
                 stage.clip > 0 && stage.normClip > 0 && stage.decay >= 0,
                 "\(name): clip and normClip must be above 0, decay at least 0")
             try require(
-                stage.method == .full || stage.rounds > delay,
-                "\(name): rounds is \(stage.rounds); with a delay of \(delay), PES needs at least \(delay + 1)")
+                !stage.method.keepsPairs || stage.rounds > delay,
+                "\(name): rounds is \(stage.rounds); with a delay of \(delay), pairs that live on need at least \(delay + 1)")
             try require(!stage.groups.isEmpty, "\(name): groups is empty; allowed are "
                 + MetaParameters.Group.names)
+            let episodes = stage.episodes ?? Episodes()
+            try require(episodes.chunk >= 1, "\(name): chunk is \(episodes.chunk); it must be at least 1")
+            try require(
+                (0...1).contains(episodes.known) && (0...1).contains(episodes.gated),
+                "\(name): known and gated are parts, 0 to 1")
             let unrolls = stage.unrolls
             try require(
                 1 <= unrolls.shortestHorizon && unrolls.shortestHorizon <= unrolls.longestHorizon,

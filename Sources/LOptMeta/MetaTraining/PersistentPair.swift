@@ -1,6 +1,8 @@
+import Foundation
 import LOptCore
 
-/// A pair of unrolls of PES: it lives from one outer step to the next, each time with a new perturbation.
+/// A pair of unrolls that lives from one outer step to the next: with PES each time with a new perturbation, with nres with one for
+/// its whole life.
 ///
 /// One job at a time may touch it; the trainer sees to that (`rounds` > `delay`).
 final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
@@ -24,8 +26,9 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
         (self.tasks, self.plan) = (tasks, plan)
     }
 
-    /// Takes both unrolls one segment further.
+    /// Takes both unrolls one segment, or with reused noise one chunk, further.
     func advance(_ pair: PairPlan) -> PairEstimate {
+        if pair.stage.method == .nres { return advanceChunk(pair) }
         var estimate = PairEstimate()
         let direction = pair.direction()
         if settings == nil { begin(pair) }
@@ -51,9 +54,62 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
         return estimate
     }
 
+    private func advanceChunk(_ pair: PairPlan) -> PairEstimate {
+        var estimate = PairEstimate()
+        if settings == nil {
+            begin(pair)
+            accumulated = pair.direction()
+        }
+        guard let settings else { return estimate }
+        estimate.direction = accumulated
+        let parts = pair.stage.episodes ?? Episodes(), chunk = parts.chunk, part = Double(chunk) / Double(settings.horizon)
+        let isLast = (segment + 1) * chunk >= settings.horizon
+        var values: [(training: Double, heldOut: Double, end: Double)] = []
+        for sign in [1.0, -1.0] {
+            var z = pair.z
+            for i in z.indices { z[i] += sign * pair.stage.sigma * accumulated[i] }
+            let branch = sign > 0 ? runChunk(&positive, z, chunk, pair) : runChunk(&negative, z, chunk, pair)
+            estimate.innerSteps += branch.steps
+            estimate.diverged += branch.diverged ? 1 : 0
+            values.append(branch.values)
+        }
+        func difference(_ a: Double, _ b: Double) -> Double { 2 * tanh((a - b) / 2) }
+        let heldOut = difference(values[0].heldOut, values[1].heldOut)
+        estimate.difference = part * (parts.training * difference(values[0].training, values[1].training) + parts.heldOut * heldOut)
+        if isLast { estimate.difference += parts.trainingEnd * difference(values[0].end, values[1].end) + parts.heldOutEnd * heldOut }
+        estimate.value = (values[0].heldOut + values[1].heldOut) / 2
+        segment += 1
+        if isLast || estimate.diverged == 2 || (life == 1 && segment >= plan.firstLifeSegments) { self.settings = nil }
+        return estimate
+    }
+
+    private func runChunk(
+        _ branch: inout Branch, _ z: [Double], _ steps: Int, _ pair: PairPlan
+    ) -> (values: (training: Double, heldOut: Double, end: Double), steps: Int, diverged: Bool) {
+        guard let settings else { return ((pair.objective.cap, pair.objective.cap, pair.objective.cap), 0, true) }
+        do throws(LOptError) {
+            let weights = try pair.parameters.weights(z)
+            if segment == 0 {
+                branch.unroll = try Unroll(settings, pair.objective, weights: weights)
+            } else {
+                try branch.unroll?.setWeights(weights)
+            }
+            branch.z = z
+        } catch {
+            return ((pair.objective.cap, pair.objective.cap, pair.objective.cap), 0, true)
+        }
+        let taken = branch.unroll?.run(steps) ?? 0
+        let cap = pair.objective.cap
+        return (branch.unroll?.takeChunkValues() ?? (cap, cap, cap), taken, branch.unroll?.hasDiverged ?? true)
+    }
+
+    private func draw(_ stage: MetaTrainingConfiguration.Stage, _ life: UInt64) -> RunSettings {
+        let seed = Random.mix(plan.seed ^ Random.mix(life)), drawn = stage.unrolls.draw(tasks, seed: seed)
+        return stage.method == .nres ? (stage.episodes ?? Episodes()).amend(drawn, seed: seed) : drawn
+    }
+
     private func begin(_ pair: PairPlan) {
-        let drawn = pair.stage.unrolls.draw(tasks, seed: Random.mix(plan.seed ^ Random.mix(life)))
-        settings = drawn
+        settings = draw(pair.stage, life)
         accumulated = [Double](repeating: 0, count: pair.z.count)
         segment = 0
         life += 1
@@ -124,7 +180,7 @@ extension PersistentPair {
         segment = snapshot.segment
         accumulated = snapshot.accumulated
         guard snapshot.unrolls.count == 2, snapshot.z.count == 2 else { return }
-        let drawn = stage.unrolls.draw(tasks, seed: Random.mix(plan.seed ^ Random.mix(life - 1)))
+        let drawn = draw(stage, life - 1)
         settings = drawn
         func resumed(_ i: Int) throws(LOptError) -> Unroll {
             var unroll = try Unroll(drawn, objective, weights: parameters.weights(snapshot.z[i]))

@@ -10,6 +10,8 @@ public struct Unroll: ~Copyable {
     /// Sum and number of the losses of each segment.
     private var segmentSums: [Double]
     private var segmentSteps: [Int]
+    /// Of the steps since `takeChunkValues`, and of the last tenth of the run so far.
+    private var chunk = Losses(), ending = Losses()
 
     public init(_ settings: RunSettings, _ objective: Objective, weights: borrowing Weights) throws(LOptError) {
         let parameters = TaskParameters(settings)
@@ -37,6 +39,8 @@ public struct Unroll: ~Copyable {
             let segment = objective.segment(step, of: training.settings.horizon)
             segmentSums[segment] += Double(loss)
             segmentSteps[segment] += 1
+            chunk.add(loss)
+            if step >= training.settings.horizon - max(training.settings.horizon / 10, 1) { ending.add(loss) }
         }
     }
 
@@ -64,6 +68,15 @@ public struct Unroll: ~Copyable {
         return objective.combine(values)
     }
 
+    /// For the method nres: values of the mean loss since the last call, of the held-out loss now, of the mean loss at the end so far.
+    mutating func takeChunkValues() -> (training: Double, heldOut: Double, end: Double) {
+        defer { chunk = Losses() }
+        guard !hasDiverged, chunk.steps > 0 else { return (objective.cap, objective.cap, objective.cap) }
+        let mean = objective.value(meanLoss: chunk.mean, first: firstLoss)
+        let heldOut = training.heldOutLoss.map { objective.value(meanLoss: Double($0), first: firstLoss) } ?? mean
+        return (mean, heldOut, objective.value(meanLoss: ending.mean, first: firstLoss))
+    }
+
     /// The statistics of a tensor in the last step, and behind them its log-step; nil if the tensor was idle.
     func lastStatistics(_ tensor: Int) throws(LOptError) -> [Float]? {
         guard let values = try rule.optimizer.lastStatistics(tensor), let logStep = try rule.optimizer.lastLogStep(tensor),
@@ -81,13 +94,14 @@ public struct Unroll: ~Copyable {
         fileprivate var firstLoss: Double?
         fileprivate var segmentSums: [Double]
         fileprivate var segmentSteps: [Int]
+        fileprivate var ending: Losses?
         fileprivate var optimizer: Data
     }
 
     public func snapshot() throws(LOptError) -> Snapshot {
         Snapshot(
             step: step, hasDiverged: hasDiverged, firstLoss: firstLoss.isFinite ? firstLoss : nil,
-            segmentSums: segmentSums, segmentSteps: segmentSteps, optimizer: try rule.checkpoint())
+            segmentSums: segmentSums, segmentSteps: segmentSteps, ending: ending, optimizer: try rule.checkpoint())
     }
 
     /// Goes on where the snapshot was taken; settings and weights are those of then. Throws `.checkpoint` and `.mismatch` if
@@ -95,6 +109,15 @@ public struct Unroll: ~Copyable {
     public mutating func resume(_ snapshot: Snapshot) throws(LOptError) {
         try rule.restore(snapshot.optimizer)
         training.resume(step: snapshot.step, hasDiverged: snapshot.hasDiverged, firstLoss: snapshot.firstLoss ?? .nan)
-        (segmentSums, segmentSteps) = (snapshot.segmentSums, snapshot.segmentSteps)
+        (segmentSums, segmentSteps, ending) = (snapshot.segmentSums, snapshot.segmentSteps, snapshot.ending ?? Losses())
     }
+}
+
+/// A mean of losses as it grows.
+private struct Losses: Codable, Sendable {
+    var sum = 0.0
+    var steps = 0
+    var mean: Double { sum / Double(max(steps, 1)) }
+
+    mutating func add(_ loss: Float) { (sum, steps) = (sum + Double(loss), steps + 1) }
 }

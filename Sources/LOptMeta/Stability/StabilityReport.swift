@@ -49,9 +49,10 @@ public struct StabilityReport: Codable, Sendable {
             })
         entries = Variant.allCases.flatMap { variant -> [Entry] in
             guard let left = architecture.with(variant) else { return [] }
-            let rule = ReferenceOptimizer(architecture: left, theta: theta)
             return noises.map { noise in
-                let response = probe.response(rule, noise: noise, steps: steps)
+                let response = left.kind == .pooled
+                    ? probe.response(ReferencePooled(architecture: left, theta: theta), noise: noise, steps: steps)
+                    : probe.response(ReferenceOptimizer(architecture: left, theta: theta), noise: noise, steps: steps)
                 return Entry(
                     variant: variant, noise: noise, response: response,
                     largestStableCurvature: response.largestStableCurvature,

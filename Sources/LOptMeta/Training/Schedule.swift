@@ -7,12 +7,14 @@ public enum Schedule: String, Codable, Hashable, Sendable, CaseIterable {
     case cosine
     /// 1 - t / T.
     case linear
+    /// Constant, and the learned optimizer is told the number of steps, as a caller does through `total_steps`.
+    case known
 
     /// The factor of step `t`, counted from 0, of a run of `steps` steps.
     public func scale(at t: Int, of steps: Int) -> Double {
         let t = Double(t), steps = Double(max(steps, 1))
         return switch self {
-        case .constant: 1
+        case .constant, .known: 1
         case .cosine: (1 + cos(Double.pi * t / steps)) / 2
         case .linear: 1 - t / steps
         }

@@ -33,8 +33,20 @@ public final class TaskParameters {
     public var values: UnsafeBufferPointer<Float> { UnsafeBufferPointer(start: taskParameters, count: count) }
 
     // Both ways it is a product: parameter = scale * what the optimizer sees, and so is the gradient that it sees.
-    func passGradient() { if isScaled { rescale(taskGradient, to: gradient) { $0 } } }
+    func passGradient(at step: Int) {
+        closeGates(at: step)
+        if isScaled { rescale(taskGradient, to: gradient) { $0 } }
+    }
     func takeParameters() { if isScaled { rescale(parameters, to: taskParameters) { $0 } } }
+
+    private func closeGates(at step: Int) {
+        var offset = 0
+        for (i, gate) in settings.gates.enumerated() {
+            let factor = gate.factor(at: step)
+            if factor != 1 { for j in offset..<(offset + tensorCounts[i]) { taskGradient[j] *= factor } }
+            offset += tensorCounts[i]
+        }
+    }
 
     private func rescale(_ from: UnsafePointer<Float>, to: UnsafeMutablePointer<Float>, _ factor: (Float) -> Float) {
         var offset = 0

@@ -46,7 +46,7 @@ public final class TrainingRun {
             return
         }
         report(step, loss)
-        parameters.passGradient()
+        parameters.passGradient(at: step)
         do throws(GradientRefused) {
             try rule.step(learningRateScale: settings.schedule.scale(at: step, of: settings.horizon))
         } catch {

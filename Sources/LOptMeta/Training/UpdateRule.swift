@@ -76,6 +76,7 @@ public final class LearnedOptimizer: UpdateRule {
         var options = OptimizerOptions()
         options.threads = 1
         options.nonfinite = .error
+        if memory.settings.schedule == .known { options.totalSteps = Int64(memory.settings.horizon) }
         var optimizer = try Optimizer(weights, options)
         var offset = 0
         for tensor in memory.settings.task.tensors {

@@ -29,7 +29,7 @@ extension Architecture: Codable {
             guard let kind = Kind.all.first(where: { "\($0.name)" == name }) else {
                 throw fault("kind is '\(name)'; allowed are \(Kind.all.map { "\($0.name)" }.joined(separator: ", "))")
             }
-            self.kind = kind
+            self.init(kind)
         }
         func read(_ item: inout ConstructorValue) throws {
             let key = Key(item)

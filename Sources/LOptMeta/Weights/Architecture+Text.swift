@@ -88,8 +88,7 @@ extension Architecture {
         }
         guard kind != .star else { return result }
         // What a kind has no name for must not change what it computes.
-        var plain = Architecture(), items = result.values().makeIterator()
-        plain.kind = kind
+        var plain = Architecture(kind), items = result.values().makeIterator()
         try plain.forEachValue { item throws(LOptError) in item = items.next() ?? item }
         guard result == plain else { throw LOptError(.invalidArgument, "a value that only star has is set for \(kind.name)") }
         return result

@@ -2,20 +2,16 @@ import Foundation
 import LOptCore
 
 extension Weights {
-    /// Weights from their values: a weights file is made of them and read, so that the checks are those of a file.
+    /// Weights from their values, with the checks of a file and no metadata.
     ///
     /// Throws what `init(bytes:)` throws; `.weights` and `.invalidArgument` as `Architecture.checked`; `.invalidArgument` if `theta`
     /// does not have `architecture.metaParameters` values.
     public init(architecture: Architecture, theta: [Float], allocator: Allocator = .system) throws(LOptError) {
-        let file = WeightsFileContents(architecture: try architecture.checked(), theta: theta)
-        guard theta.count == file.architecture.metaParameters else {
-            throw LOptError(
-                .invalidArgument, "theta has \(theta.count) values, its architecture \(file.architecture.metaParameters)")
+        let checked = try architecture.checked()
+        guard theta.count == checked.metaParameters else {
+            throw LOptError(.invalidArgument, "theta has \(theta.count) values, its architecture \(checked.metaParameters)")
         }
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: try file.size(), alignment: 64)
-        defer { memory.deallocate() }
-        try file.write(to: ByteSink(memory: memory))
-        try self.init(bytes: UnsafeRawBufferPointer(memory), allocator: allocator)
+        try self.init(checked, copying: theta, allocator: allocator)
     }
 
     /// Writes a weights file, which reads back as weights of the same digest. Its metadata are the constructor values,

@@ -72,6 +72,7 @@ _signatures = {
     "lopt_tensor_options_init": [POINTER(_TensorOptions), c_size_t],
     "lopt_set_tensor_options": [c_void_p, c_int32, POINTER(_TensorOptions)],
     "lopt_set_lr_scale": [c_void_p, c_double],
+    "lopt_set_total_steps": [c_void_p, c_int64],
     "lopt_stats": [c_void_p, c_int32, POINTER(_Statistics)],
     "lopt_state_size": [c_void_p, c_uint32, POINTER(c_size_t)],
     "lopt_state_write": [c_void_p, c_uint32, c_void_p, c_size_t],
@@ -205,6 +206,10 @@ class Optimizer:
 
     def set_lr_scale(self, lr_scale):
         _check(_lopt.lopt_set_lr_scale(self._handle, lr_scale))
+
+    def set_total_steps(self, total_steps):
+        """Steps the training will take, for weights that know their horizon; 0: not known."""
+        _check(_lopt.lopt_set_total_steps(self._handle, total_steps))
 
     def set_tensor_options(self, index, lr_scale=1.0, weight_decay_scale=1.0, frozen=False):
         options = _TensorOptions()

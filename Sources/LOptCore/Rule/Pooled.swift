@@ -1,0 +1,220 @@
+import CLOptShims
+
+// The rule of kind pooled: a step of one pass over a tensor. Its twin in the reference is ReferencePooled.swift.
+//
+//     p <- p (1 - min(s exp(r), 0.1)) - s G,   s = nominal_stepsize exp(n)
+//
+// The log-step n and the log-decay r are log-linear in statistics of the tensor, pooled in its last step from quantities that are
+// normalised for each element and hence bounded, each clamped to the range that meta-training showed. Nothing of it depends on
+// another tensor's gradient, on the unit of the gradients or on the caller's scales.
+
+/// The terms of the log-step and of the log-decay: the statistics of a tensor, then 1.
+public enum PooledTerm {
+    /// log(RMS(p) + 1e-3) + 2 over the elements that have ever had a gradient.
+    public static let size = 0
+    /// log(RMS(a_k) + 1e-3) + 1 of a_k = m_k r: how much of the gradient is signal, on three timescales.
+    public static let signal = 1
+    /// log(RMS(h) + 1e-3) of h = g r: the gradient against its own history.
+    public static let gradient = 4
+    /// The cosines of h with a_k as they were before it.
+    public static let agreement = 5
+    /// The cosines of a_1 and a_2 with a_3.
+    public static let trend = 8
+    /// log(RMS(g) / peak + 1e-4) / 2, the peak a slow maximum of RMS(g).
+    public static let vanishing = 10
+    /// log(s RMS(G) / (RMS(p) + 1e-3) + 1e-6) / 2 + 3, the caller's scales left out.
+    public static let update = 11
+    /// Those above are known after the first pass alone.
+    public static let dynamic = 12
+    /// log(elements) / 5 - 1.
+    public static let elements = 12
+    /// 1 for a tensor of fewer than two extents above 1.
+    public static let vector = 13
+    /// log(the least extent above 1) / 3 - 1; 0 for vectors.
+    public static let extent = 14
+    /// log(number of tensors) / 2 - 1.
+    public static let tensors = 15
+    /// Whether it belongs to the first or the last layer, see `LayerPosition`.
+    public static let first = 16
+    public static let last = 17
+    public static let statistics = 18
+    public static let bias = 18
+    public static let count = 19
+}
+
+/// Where a tensor stands in its network. A layer begins with a tensor of two extents above 1.
+public struct LayerPosition: Equatable, Sendable {
+    public let tensors: Int
+    public let isFirst, isLast: Bool
+
+    public init(tensors: Int = 1, isFirst: Bool = true, isLast: Bool = true) {
+        (self.tensors, self.isFirst, self.isLast) = (tensors, isFirst, isLast)
+    }
+}
+
+/// What a step leaves behind for the next one.
+struct PooledState {
+    /// The dynamic statistics of the last step, not clamped.
+    var values = [12 of Double](repeating: 0)
+    /// A slow maximum of the mean of g^2: it rises at most fourfold in a step, so that one spike does not make it forget, and
+    /// falls by 0.2 % in a step.
+    var peak = 0.0
+    /// The statistics have been taken.
+    var isKnown = false
+}
+
+extension Architecture {
+    public static let scheduleTimes: [11 of Double] = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000]
+    public static let horizonParts: [8 of Double] = [0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1]
+    /// Weights of the direction: of a_1, a_2, a_3, h, and the factor where gradient and momenta disagree.
+    public static let directionTerms = 5
+
+    /// The blocks of meta-parameters, in the order of their offsets.
+    public var statisticsStepOffset: Int { momenta + 1 }
+    public var scheduleStepOffset: Int { statisticsStepOffset + 2 * PooledTerm.count }
+    public var statisticsDecayOffset: Int { scheduleStepOffset + 11 }
+    public var horizonStepOffset: Int { statisticsDecayOffset + 2 * PooledTerm.count }
+    public var horizonDecayOffset: Int { horizonStepOffset + 2 * 8 }
+    public var directionOffset: Int { horizonDecayOffset + 8 }
+    public var statisticsRangesOffset: Int { directionOffset + 2 * Architecture.directionTerms }
+    var pooledMetaParameters: Int { statisticsRangesOffset + 2 * (PooledTerm.statistics + 2) }
+
+    /// The range of statistic `i`, of the log-step (i = 18) and of the log-decay (i = 19).
+    public func pooledRange(_ i: Int, _ theta: UnsafePointer<Float>) -> (least: Double, most: Double) {
+        let least = theta[statisticsRangesOffset + i], most = theta[statisticsRangesOffset + PooledTerm.statistics + 2 + i]
+        return (Double(least), Double(most))
+    }
+
+    /// Whether what a step does depends on the number of steps in all.
+    func usesTotalSteps(_ theta: UnsafePointer<Float>) -> Bool {
+        guard kind == .pooled else { return false }
+        for i in horizonStepOffset..<directionOffset where theta[i] != 0 { return true }
+        return false
+    }
+
+    /// Before any has been measured.
+    public static func defaultPooledRange(_ i: Int) -> (least: Double, most: Double) {
+        switch i {
+        case PooledTerm.size: (-4, 4)
+        case PooledTerm.signal..<PooledTerm.gradient: (-5, 2)
+        case PooledTerm.gradient: (-5, 2)
+        case PooledTerm.agreement..<PooledTerm.vanishing: (-1, 1)
+        case PooledTerm.vanishing: (-4, 0.1)
+        case PooledTerm.update: (-2, 3)
+        case PooledTerm.elements, PooledTerm.extent, PooledTerm.tensors: (-1, 2)
+        case PooledTerm.statistics: (-8, 2)
+        case PooledTerm.statistics + 1: (-16, 4)
+        default: (0, 1)
+        }
+    }
+}
+
+extension Rule {
+    /// The log-step and the log-decay of a tensor's next step. `totalSteps`: that the training will take; 0: not known.
+    func pooledLogs(_ t: Tensor, _ position: LayerPosition, totalSteps: Int64) -> (step: Double, decay: Double) {
+        let a = architecture
+        func clamp(_ x: Double, _ i: Int) -> Double {
+            let range = a.pooledRange(i, theta)
+            return min(max(x, range.least), range.most)
+        }
+        func term(_ i: Int) -> Double {
+            switch i {
+            case ..<PooledTerm.dynamic: t.progress.pooled.values[i]
+            case PooledTerm.elements: ScalarMath.log(Double(max(t.geometry.count, 1))) / 5 - 1
+            case PooledTerm.vector: t.identity.extentsAboveOne < 2 ? 1 : 0
+            case PooledTerm.extent: t.identity.extentsAboveOne < 2 ? 0 : ScalarMath.log(Double(t.identity.leastExtent)) / 3 - 1
+            case PooledTerm.tensors: ScalarMath.log(Double(position.tensors)) / 2 - 1
+            case PooledTerm.first: position.isFirst ? 1 : 0
+            default: position.isLast ? 1 : 0
+            }
+        }
+        let tau = Architecture.scheduleTime(t.progress.steps)
+        let step = theta + a.statisticsStepOffset, decay = theta + a.statisticsDecayOffset
+        let bias = PooledTerm.bias, terms = PooledTerm.count
+        var n = Double(step[bias]) + tau * Double(step[terms + bias]), r = Double(decay[bias]) + tau * Double(decay[terms + bias])
+        for i in 0..<PooledTerm.statistics {
+            let x = clamp(term(i), i)
+            n += (Double(step[i]) + tau * Double(step[terms + i])) * x
+            r += (Double(decay[i]) + tau * Double(decay[terms + i])) * x
+        }
+        let times = Architecture.scheduleTimes, now = ScalarMath.log(1 + Double(t.progress.steps))
+        n += interpolate(theta + a.scheduleStepOffset, at: now, 11) { ScalarMath.log(1 + times[$0]) }
+        if totalSteps > 0 {
+            let total = Double(totalSteps), part = min(Double(t.progress.steps) / total, 1), parts = Architecture.horizonParts
+            let size = ScalarMath.log(total) / 2 - 3.4
+            n += interpolate(theta + a.horizonStepOffset, at: part, 8) { parts[$0] }
+            n += size * interpolate(theta + a.horizonStepOffset + 8, at: part, 8) { parts[$0] }
+            r += interpolate(theta + a.horizonDecayOffset, at: part, 8) { parts[$0] }
+        }
+        return (clamp(n, PooledTerm.statistics), clamp(r, PooledTerm.statistics + 1))
+    }
+
+    /// Linear between knots, constant outside of them.
+    private func interpolate(
+        _ values: UnsafePointer<Float>, at x: Double, _ count: Int, _ knot: (Int) -> Double
+    ) -> Double {
+        var i = 0
+        while i < count - 2 && x > knot(i + 1) { i += 1 }
+        let left = knot(i), right = knot(i + 1), part = min(max((x - left) / (right - left), 0), 1)
+        return Double(values[i]) + part * (Double(values[i + 1]) - Double(values[i]))
+    }
+
+    /// What the pass over a tensor does.
+    func pooledStep(_ t: Tensor, _ caller: CallerScales, decay: Double) -> lopt_pooled {
+        var step = lopt_pooled()
+        let tau = Architecture.scheduleTime(t.progress.steps), mix = theta + architecture.directionOffset
+        func weight(_ i: Int) -> Float { mix[i] + Float(tau) * mix[Architecture.directionTerms + i] }
+        step.updates_state = 1
+        step.writes = caller.learningRate > 0 && t.step.limit > 0 ? 1 : 0
+        step.epsilon = Float(max(1e-8 * t.progress.pooled.peak, 1e-36))
+        (step.momentum1, step.momentum2, step.momentum3) = (weight(0), weight(1), weight(2))
+        step.gradient = weight(3)
+        step.disagreement = min(max(weight(4), 0), 2)
+        let size = t.progress.stepSize
+        let learned = min(size * ScalarMath.exp(decay), 0.1) * caller.learningRate
+        step.keep = Float(max((1 - learned) * (1 - caller.decayByStepSize * size) - caller.decayPerStep, 0))
+        step.scale = Float(min(caller.learningRate * t.step.limit * size, 3e38))
+        return step
+    }
+
+    /// nominal_stepsize exp(n).
+    func pooledStepSize(_ n: Double) -> Double {
+        let size = architecture.nominalStepsize * ScalarMath.exp(min(max(n, -87.3), 88.3))
+        return size.isFinite ? min(size, Optimizer.largestScale) : 0
+    }
+
+    /// The statistics of a pass, for the next step. `scale`: that of the pass, the caller's included.
+    func notePooled(_ t: inout Tensor, _ sums: UnsafePointer<Double>, scale: Double) {
+        let live = max(sums[Int(LOPT_POOLED_LIVE)], 1), count = Double(t.geometry.count)
+        func mean(_ slot: Int) -> Double { min(max(sums[slot] / live, -1e60), 1e60) }
+        func logRMS(_ square: Double, _ floor: Double) -> Double { ScalarMath.log(max(square, 0).squareRoot() + floor) }
+        let size2 = mean(Int(LOPT_POOLED_LIVE_P2)), h2 = mean(Int(LOPT_POOLED_H2))
+        t.progress.pooled.values[PooledTerm.size] = logRMS(size2, 1e-3) + 2
+        t.progress.pooled.values[PooledTerm.gradient] = logRMS(h2, 1e-3)
+        for k in 0..<3 {
+            let a2 = mean(Int(LOPT_POOLED_A2) + k), ha = mean(Int(LOPT_POOLED_HA) + k)
+            t.progress.pooled.values[PooledTerm.signal + k] = logRMS(a2, 1e-3) + 1
+            // m before it took in g: beta a_old = a - (1 - beta) h.
+            let rate = Double(kernel.momentum_rate[k])
+            // What is left of it may be rounding alone, as in the first step: then it counts as nothing.
+            let before2 = max(a2 - 2 * rate * ha + rate * rate * h2, 0) + 1e-4 * a2
+            t.progress.pooled.values[PooledTerm.agreement + k] = Rule.cosine(ha - rate * h2, h2, before2)
+        }
+        let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1), mean(Int(LOPT_POOLED_A2) + 2))
+        t.progress.pooled.values[PooledTerm.trend] = Rule.cosine(mean(Int(LOPT_POOLED_A1A3)), a2.0, a2.2)
+        t.progress.pooled.values[PooledTerm.trend + 1] = Rule.cosine(mean(Int(LOPT_POOLED_A2A3)), a2.1, a2.2)
+        let g2 = mean(Int(LOPT_POOLED_G2))
+        t.progress.pooled.peak = t.progress.pooled.isKnown ? min(max(g2, 0.998 * t.progress.pooled.peak), 4 * t.progress.pooled.peak) : g2
+        t.progress.pooled.values[PooledTerm.vanishing] = ScalarMath.log((g2 / max(t.progress.pooled.peak, 1e-60)).squareRoot() + 1e-4) / 2
+        // u = scale G.
+        let direction = scale > 0 ? (max(sums[Int(LOPT_POOLED_U2)], 0) / count).squareRoot() / scale : 0
+        t.progress.pooled.values[PooledTerm.update] =
+            ScalarMath.log(t.progress.stepSize * min(direction, 1e30) / (size2.squareRoot() + 1e-3) + 1e-6) / 2 + 3
+        t.progress.pooled.isKnown = true
+    }
+
+    private static func cosine(_ product: Double, _ x2: Double, _ y2: Double) -> Double {
+        let length = (max(x2, 0) * max(y2, 0)).squareRoot()
+        return length > 1e-12 ? min(max(product / length, -1), 1) : 0
+    }
+}

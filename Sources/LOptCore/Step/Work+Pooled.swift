@@ -1,0 +1,60 @@
+import CLOptShims
+
+// The passes of weights of kind pooled. A step is one, which takes in the gradient, writes, and takes the statistics for the next
+// step. In a tensor's first step there are none yet: a pass before it takes in the gradient and them. With a guard, one more
+// measures the update.
+
+extension Work {
+    func preparePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
+        let isFirst = pass.terms == .none
+        if isFirst { t.pointee.step.hasTakenIn = false }
+        t.pointee.step.isPassNeeded = !isFirst || !t.pointee.progress.pooled.isKnown
+        guard t.pointee.step.isPassNeeded else { return }
+        let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), totalSteps: totalSteps)
+        t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
+        t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee.options), decay: logs.decay)
+        if !pass.writes { t.pointee.step.pooled.writes = 0 }
+        if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
+        guard isFirst else { return }
+        // The size of the gradients is not known yet; their largest is. Sums are of a step of size 1.
+        var largest: Int32 = 0
+        for chunk in 0..<t.pointee.geometry.sumChunks { largest = max(largest, t.pointee.memory.largest[chunk]) }
+        let most = Double(Float(bitPattern: UInt32(bitPattern: largest)))
+        t.pointee.step.pooled.epsilon = Float(max(1e-10 * most * most, 1e-36))
+        t.pointee.step.pooled.scale = 1
+    }
+
+    /// Where a tensor stands in its network.
+    private func position(_ t: UnsafePointer<Tensor>) -> LayerPosition {
+        let index = t - UnsafePointer(tensors)
+        return LayerPosition(
+            tensors: tensorCount, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
+    }
+
+    func sweepPooled(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+        let begin = index * Geometry.chunkElements
+        let end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
+        var kernelRule = rule.kernel
+        let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_POOLED))
+        kernels.pooled(&kernelRule, &t.pointee.memory.view, &t.pointee.step.pooled, Int64(begin), Int64(end), sums, scratch)
+    }
+
+    func settlePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
+        guard t.pointee.step.isPassNeeded else { return }
+        t.pointee.step.hasTakenIn = true
+        let slots = Int(LOPT_SUMS_POOLED), sums = t.pointee.memory.momentSums
+        for chunk in 1..<max(t.pointee.geometry.flatChunks, 1) {
+            for slot in 0..<slots { sums[slot] += sums[chunk * slots + slot] }
+        }
+        if pass.measures == .moments { rule.notePooled(&t.pointee, sums, scale: Double(t.pointee.step.pooled.scale)) }
+        t.pointee.report.sums.gradient = sums[Int(LOPT_POOLED_G2)]
+        t.pointee.report.sums.parameter = sums[Int(LOPT_POOLED_P2)]
+        t.pointee.report.sums.nonfiniteParameters = sums[Int(LOPT_POOLED_NONFINITE)]
+        t.pointee.report.sums.nominal = sums[Int(LOPT_POOLED_U2)]
+        guard pass.measures == .update else { return }
+        let count = Double(t.pointee.geometry.count)
+        t.pointee.step.limit = UpdateLimit.factor(
+            ratio: maxUpdateRatio, update: sums[Int(LOPT_POOLED_U2)] / count, parameter: sums[Int(LOPT_POOLED_P2)] / count)
+        if t.pointee.step.limit < 1 { Optimizer.count(&t.pointee.report.updatesLimited, 1) }
+    }
+}

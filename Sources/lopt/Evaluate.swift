@@ -31,7 +31,7 @@ struct Evaluate: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: "Momentum SGD among the baselines; without it an evaluation takes half as long.")
-    var sgdm = true
+    var sgdm = false
 
     @Option(help: "Directory for runs, report and curves.")
     var out = "evaluation"
@@ -57,8 +57,7 @@ struct Evaluate: AsyncParsableCommand {
             return
         }
         let evaluation = try Evaluation(
-            tasks: tasks, weights: NamedWeights.all(weights), horizons: horizonList(), seeds: seeds,
-            unseen: TaskList.unseen(), withSGDM: sgdm)
+            tasks: tasks, weights: NamedWeights.all(weights), horizons: horizonList(), seeds: seeds, withSGDM: sgdm)
         let directory = URL(fileURLWithPath: out, isDirectory: true)
         let log = try RunLog(directory: directory)
         let interrupt = Interrupt { [url = log.url] in
@@ -76,7 +75,7 @@ struct Evaluate: AsyncParsableCommand {
         withExtendedLifetime(interrupt) {}
         let report = EvaluationReport(evaluation, results)
         try report.write(evaluation, results, to: directory)
-        print(report.text(learned: evaluation.learned), terminator: "")
+        print(report.text(evaluation), terminator: "")
         print("\nwritten to \(directory.path)")
     }
 

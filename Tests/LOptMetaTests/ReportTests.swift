@@ -7,7 +7,7 @@ struct ReportTests {
     @Test func `curves of every task are written: of each baseline's best member at the longest horizon, and of the weights`() async throws {
         let directory = ScratchDirectory()
         let evaluation = try Evaluation(
-            tasks: [Bowl(), Bowl(name: "broken, \"early\"", breaksAt: 5)], weights: [NamedWeights("star")], horizons: [10, 30], seeds: 1)
+            tasks: [Bowl(), Bowl(name: "broken, \"early\"", breaksAt: 5)], weights: [NamedWeights("star")], horizons: [10, 30], seeds: 1, withSGDM: true)
         let results = try await evaluation.run(log: RunLog(directory: directory.url), threads: 2) { _ in }
         let report = EvaluationReport(evaluation, results)
         try report.write(evaluation, results, to: directory.url)
@@ -19,11 +19,12 @@ struct ReportTests {
             let own = curves.filter { $0.task == task.name }
             #expect(
                 own.map(\.series) == [
-                    "Adam 0.001", "Adam tuned", "Adam tuned, cosine", "SGDM tuned", "SGDM tuned, cosine", "lopt star", "lopt star, cosine",
+                    "AdamW tuned", "AdamW tuned, cosine", "SGDM tuned", "SGDM tuned, cosine", "AdamW 0.001", "AdamW 0.001, cosine", "NAdamW",
+                    "schedule-free AdamW", "Prodigy", "lopt star", "lopt star, known horizon", "lopt star, cosine", "lopt star, averaged",
                 ])
             #expect(own.allSatisfy { $0.steps.last == 30 && $0.steps.count == $0.losses.count })
-            let adam = task.losses.filter { $0.horizon == 30 && $0.optimizer.hasPrefix("adam") && $0.optimizer.hasSuffix("constant") }
-            #expect(own[1].losses.last == adam.map(\.trainingLoss).min())
+            let adam = task.losses.filter { $0.horizon == 30 && $0.optimizer.hasPrefix("adamw") && $0.optimizer.hasSuffix("constant") }
+            #expect(own[0].losses.last == adam.map(\.trainingLoss).min())
         }
     }
 

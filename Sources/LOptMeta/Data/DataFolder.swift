@@ -64,7 +64,7 @@ public struct BundledData: Sendable {
         alphabet = letters.count
     }
 
-    public func text(length: Int) -> Dataset { Dataset("text\(length)", tokens: tokens, length: length) }
+    public func text(length: Int) -> Dataset { Dataset("text\(length)", source: "persuasion", tokens: tokens, length: length) }
 
     /// `folder`/`name`/images-idx3-ubyte and labels-idx1-ubyte in a shuffled order, pixels divided by `white`.
     private static func readImages(
@@ -88,10 +88,10 @@ public struct BundledData: Sendable {
         private var trainCount: Int { targets.count * 4 / 5 }
 
         func labelled(_ name: String) -> Dataset {
-            Dataset(name, inputs: inputs, targets: targets, count: targets.count, trainCount: trainCount)
+            Dataset(name, source: name, inputs: inputs, targets: targets, count: targets.count, trainCount: trainCount)
         }
         func mirrored(_ name: String) -> Dataset {
-            Dataset(name, mirroring: inputs, count: targets.count, trainCount: trainCount)
+            Dataset(name, source: name, mirroring: inputs, count: targets.count, trainCount: trainCount)
         }
     }
 }

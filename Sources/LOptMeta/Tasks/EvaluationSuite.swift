@@ -5,8 +5,6 @@ public struct EvaluationSuite: Sendable {
     public struct Entry: Sendable {
         public let task: any TrainingTask
         public let family: String
-        /// Says nothing of the data.
-        public let isFamilyTrained: Bool
     }
 
     public let entries: [Entry]
@@ -92,8 +90,7 @@ public struct EvaluationSuite: Sendable {
             ),
             ("large_quadratic", NoisyQuadratic(size: 400, condition: 5000, noise: 0.2, scale: 1, seed: 9006)),
         ]
-        return near.map { Entry(task: $0, family: "mlp", isFamilyTrained: true) }
-            + far.map { Entry(task: $1, family: $0, isFamilyTrained: false) }
+        return near.map { Entry(task: $0, family: "mlp") } + far.map { Entry(task: $1, family: $0) }
     }
 
     /// Blocks of two dense layers with a skip around them.

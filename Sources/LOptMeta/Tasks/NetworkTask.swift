@@ -14,8 +14,9 @@ public struct NetworkTask: TrainingTask {
     public let family: String
     public let layers: [Layer]
     public let data: Dataset
+    public var dataSource: String { data.source }
     public let loss: NetworkLoss
-    public let batch: Int
+    public private(set) var batch: Int
     public let tensors: [TensorSpec]
     /// Rows of the network's input for each example: 1, a sequence's length or an image's pixels.
     let rows: Int
@@ -41,6 +42,20 @@ public struct NetworkTask: TrainingTask {
     }
 
     public func makeWorker() -> any TaskWorker { NetworkWorker(self) }
+
+    var isClassification: Bool { loss == .crossEntropy || data.isOneHot }
+
+    /// Its own minibatch does, unless the held-out examples are fewer, or one at a time would take long.
+    var heldOutBatch: Int {
+        let heldOut = data.count - data.trainCount
+        return batch > 1 && batch <= heldOut ? batch : max(1, min(32, heldOut))
+    }
+
+    func with(batch: Int) -> NetworkTask {
+        var task = self
+        task.batch = batch
+        return task
+    }
 
     /// Microseconds of multiplications (two passes back for one forth), of activations and of the update.
     public var stepCost: Double {
@@ -81,8 +96,12 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
         scratch.deallocate()
     }
 
-    /// A minibatch of the training examples, drawn with replacement.
+    /// A minibatch of the training examples, drawn with replacement; all of them, where it is as large.
     func draw(_ seed: UInt64, _ step: Int) {
+        guard task.batch != task.data.trainCount else {
+            for i in 0..<task.batch { fill(i, i) }
+            return
+        }
         var random = Random(seed, UInt64(step), 0xba7c)
         for i in 0..<task.batch { fill(i, random.index(task.data.trainCount)) }
     }
@@ -104,17 +123,29 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
     }
 
     /// Over at most 512 of the held-out examples, in whole minibatches; nil if there are too few.
-    func heldOutLoss(_ parameters: UnsafePointer<S>) -> S? {
+    func heldOutScore(_ parameters: UnsafePointer<S>) -> (loss: S, accuracy: S?)? {
         let first = task.data.trainCount, batches = min(task.data.count - first, 512) / task.batch
         guard batches > 0 else { return nil }
         // Spread over what there is: windows of a text overlap their neighbours.
         let stride = (task.data.count - first) / (batches * task.batch)
-        var sum: S = 0
+        var sum: S = 0, right = 0
         for b in 0..<batches {
             for i in 0..<task.batch { fill(i, first + (b * task.batch + i) * stride) }
             sum += loss(parameters, nil)
+            if task.isClassification { right += rightClasses() }
         }
-        return sum / S(batches)
+        let accuracy = task.isClassification ? S(right) / S(batches * pass.outputRows) : nil
+        return (sum / S(batches), accuracy)
+    }
+
+    /// Output rows whose largest number is that of the label, or of the one target that is not 0.
+    private func rightClasses() -> Int {
+        let width = pass.outputWidth
+        func largest(_ x: UnsafePointer<S>) -> Int { (1..<width).reduce(0) { x[$1] > x[$0] ? $1 : $0 } }
+        return (0..<pass.outputRows).count { r in
+            let label = task.loss == .crossEntropy ? Int(targets[r]) : largest(targets + r * width)
+            return largest(pass.output + r * width) == label
+        }
     }
 
     private func crossEntropy() -> S {
@@ -165,9 +196,15 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
 }
 
 final class NetworkWorker: TaskWorker {
+    private let task: NetworkTask
     private let pass: NetworkLossPass<Float>
+    /// For held-out examples, where these need another minibatch.
+    private lazy var heldOutWorker = task.heldOutBatch == task.batch ? nil : NetworkWorker(task.with(batch: task.heldOutBatch))
 
-    init(_ task: NetworkTask) { pass = NetworkLossPass(task) }
+    init(_ task: NetworkTask) {
+        self.task = task
+        pass = NetworkLossPass(task)
+    }
 
     func loss(
         _ parameters: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Float>, seed: UInt64, step: Int
@@ -176,5 +213,10 @@ final class NetworkWorker: TaskWorker {
         return pass.loss(parameters, gradient)
     }
 
-    func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { pass.heldOutLoss(parameters) }
+    func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { heldOutScore(parameters)?.loss }
+
+    func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore? {
+        if let heldOutWorker { return heldOutWorker.heldOutScore(parameters) }
+        return pass.heldOutScore(parameters).map { HeldOutScore(loss: $0.loss, accuracy: $0.accuracy) }
+    }
 }

@@ -6,6 +6,9 @@ public enum NetworkLoss: String, Sendable {
     case squaredError
     /// Sigmoid cross entropy, mean over the outputs; targets are probabilities.
     case bernoulli
+    /// Half the squared error of a linear equation between the outputs of an example's rows; targets are a coefficient for
+    /// each row and what the sum has to be.
+    case linearEquation
 }
 
 /// A network trained on minibatches of a data set.
@@ -117,6 +120,7 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
         case .crossEntropy: crossEntropy()
         case .squaredError: squaredError()
         case .bernoulli: bernoulli()
+        case .linearEquation: linearEquation()
         }
         if let gradient { pass.backward(parameters, inputs, gradient) }
         return value
@@ -177,6 +181,19 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
             d[i] = error / S(count)
         }
         return loss / (2 * S(count))
+    }
+
+    private func linearEquation() -> S {
+        let terms = pass.outputRows / task.batch, y = pass.output, d = pass.outputGradient
+        var loss: S = 0
+        for e in 0..<task.batch {
+            let coefficients = targets + e * (terms + 1), y = y + e * terms, d = d + e * terms
+            var error = -coefficients[terms]
+            for i in 0..<terms { error += coefficients[i] * y[i] }
+            loss += error * error
+            for i in 0..<terms { d[i] = error * coefficients[i] / S(task.batch) }
+        }
+        return loss / S(2 * task.batch)
     }
 
     /// log(1 + exp(-|y|)) + max(y, 0) - target y, without overflow.

@@ -69,11 +69,12 @@ def schedule_free(rate):
 
 
 def prodigy():
-    x, m, v, s = START.copy(), np.zeros(4), np.zeros(4), np.zeros(4)
+    # From 0: the first steps are of 1e-6, which f32 would round beside a start of 1, and the rule multiplies what it sees of them.
+    x, m, v, s = np.zeros((4, 4))
     d, numerator, beta3 = 1e-6, 0.0, math.sqrt(0.999)
     for t in range(STEPS):
         g = gradient(x, t)
-        numerator = beta3 * numerator + d / 1e-6 * d * float(g @ (START - x))
+        numerator = beta3 * numerator + d / 1e-6 * d * float(g @ -x)
         m = 0.9 * m + 0.1 * d * g
         v = 0.999 * v + 0.001 * d * d * g * g
         s = beta3 * s + d / 1e-6 * d * g
@@ -93,8 +94,8 @@ def check():
     import schedulefree
     import torch
 
-    def run(make, schedule=constant):
-        p = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
+    def run(make, schedule=constant, start=START):
+        p = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
         optimizer = make([p])
         rate = optimizer.param_groups[0]["lr"]
         if hasattr(optimizer, "train"):
@@ -116,7 +117,7 @@ def check():
         "nadamw, beta1 = 0": (adamw(0.01, 0.1, warmup_cosine, beta1=0.0, beta2=0.99, nesterov=True),
                               run(lambda p: torch.optim.AdamW(p, 0.01, betas=(0.0, 0.99), weight_decay=0.1), warmup_cosine)),
         "schedule-free adamw": (RULES["schedule-free adamw"](), run(lambda p: schedulefree.AdamWScheduleFree(p))),
-        "prodigy": (RULES["prodigy"](), run(lambda p: prodigyopt.Prodigy(p)))}
+        "prodigy": (RULES["prodigy"](), run(lambda p: prodigyopt.Prodigy(p), start=np.zeros(4)))}
     for name, (ours, theirs) in pairs.items():
         worst = max(np.abs(np.array(a) - np.array(b)).max() for a, b in zip(ours, theirs, strict=True))
         print(f"{name}: {worst:.1e}")
@@ -141,11 +142,11 @@ if __name__ == "__main__":
         rules = {}
         for name, rule in RULES.items():
             points = list(rule())
-            rules[name] = {"parameters": [list(points[t - 1][0]) for t in SHOWN]}
+            rules[name] = {"start": [0.0] * 4 if name == "prodigy" else list(START), "parameters": [list(points[t - 1][0]) for t in SHOWN]}
             if points[0][0] is not points[0][1]:
                 rules[name]["evaluated"] = [list(points[t - 1][1]) for t in SHOWN]
         text = json.dumps({
-            "start": list(START), "curvature": list(CURVATURE), "centre": list(CENTRE), "noise": NOISE.tolist(), "shown": SHOWN,
+            "curvature": list(CURVATURE), "centre": list(CENTRE), "noise": NOISE.tolist(), "shown": SHOWN,
             "rules": rules}, indent=1)
         # A line for each list of numbers.
         text = re.sub(r"\[[^\[\]]*\]", lambda numbers: " ".join(numbers[0].split()), text)

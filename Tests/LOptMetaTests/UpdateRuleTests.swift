@@ -66,9 +66,9 @@ struct UpdateRuleTests {
     /// Of Tests/Goldens/rivals.py, which packages have been compared with.
     private struct Golden: Decodable {
         struct Points: Decodable {
-            let parameters: [[Double]], evaluated: [[Double]]?
+            let start: [Double], parameters: [[Double]], evaluated: [[Double]]?
         }
-        let start: [Double], curvature: [Double], centre: [Double], noise: [[Double]], shown: [Int], rules: [String: Points]
+        let curvature: [Double], centre: [Double], noise: [[Double]], shown: [Int], rules: [String: Points]
     }
 
     @Test(arguments: [
@@ -80,7 +80,7 @@ struct UpdateRuleTests {
         let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         let golden = try JSONDecoder().decode(Golden.self, from: Data(contentsOf: folder.appending(path: "Goldens/rivals.json")))
         let expected = try #require(golden.rules[name])
-        let task = StoredNoise(start: golden.start, curvature: golden.curvature, centre: golden.centre, noise: golden.noise)
+        let task = StoredNoise(start: expected.start, curvature: golden.curvature, centre: golden.centre, noise: golden.noise)
         var settings = RunSettings(task: task, horizon: golden.noise.count, seed: 1)
         settings.schedule = spec.schedule
         settings.divergenceFactor = .infinity
@@ -92,7 +92,7 @@ struct UpdateRuleTests {
                 (StoredNoise.Worker.lastJudged(by: run), (expected.evaluated ?? expected.parameters)[i], "where it is judged"),
             ] {
                 for j in wanted.indices {
-                    let error = abs(found[j] - wanted[j]), allowed = 3e-5 * max(abs(wanted[j] - golden.start[j]), 0.01)
+                    let error = abs(found[j] - wanted[j]), allowed = 3e-5 * max(abs(wanted[j] - expected.start[j]), 0.01)
                     #expect(error < allowed, "\(name), step \(step), \(place), element \(j): \(found[j]), not \(wanted[j])")
                 }
             }

@@ -49,6 +49,20 @@ enum EvaluationSynthetic {
         return dataset("spirals\(arms)", source: "spirals", x, y, count: count)
     }
 
+    /// Classes by the distance from a plane, in bands, as unit vectors.
+    static func bands(_ count: Int, classes: Int, seed: UInt64) -> Dataset {
+        var random = Random(seed, 27), x: [Float] = [], labels: [Float] = []
+        for _ in 0..<count {
+            let u = (0..<8).map { _ in random.uniform(-1...1) }
+            x += u.map { Float($0) }
+            let height = (u[0] + u[1] - u[2] + 0.5 * u[3] + 2) / 4
+            labels.append(Float(min(max(Int(height * Double(classes)), 0), classes - 1)))
+        }
+        return Dataset(
+            "bands\(classes)", source: "bands", inputs: x, targets: oneHotTargets(labels, classes: classes), count: count,
+            trainCount: count * 4 / 5, isOneHot: true)
+    }
+
     /// The adding problem (Hochreiter and Schmidhuber 1997): of a sequence of numbers in -1 ... 1, each beside a mark, the
     /// sum of the two that are marked.
     static func adding(_ count: Int, length: Int, seed: UInt64) -> Dataset {

@@ -77,10 +77,9 @@ public struct EvaluationSuite: Sendable {
     }
 
     private static func tables(_ data: EvaluationData) -> [NetworkTask] {
-        let iris = data.iris.dataset, cancer = data.breastCancer
+        let cancer = data.breastCancer
         return [
-            .mlp("full_batch", iris, [16], 3, .tanh, batch: iris.trainCount),
-            .mlp("tabular_mlp", data.wine.dataset, [24, 24], 3, .gelu, batch: 16),
+            .mlp("tabular_mlp", cancer.dataset, [24, 24], 2, .gelu, batch: 16),
             NetworkTask(
                 family: "logistic_unscaled", "linear", layers: [.dense(inputs: 13, outputs: 3, gain: 0.01)],
                 data: data.wine.unscaled, loss: .crossEntropy, batch: 24),
@@ -88,9 +87,9 @@ public struct EvaluationSuite: Sendable {
                 family: "logistic_unscaled", "linear", layers: [.dense(inputs: 30, outputs: 2, gain: 0.01)], data: cancer.unscaled,
                 loss: .crossEntropy, batch: 32),
             NetworkTask(
-                family: "sigmoid_squared_error", "20_sigmoid",
-                layers: NetworkShapes.mlp(30, [20], 2, .sigmoid, gain: 1) + [.activation(.sigmoid, width: 2)], data: cancer.oneHot,
-                loss: .squaredError, batch: 12),
+                family: "sigmoid_squared_error", "12_sigmoid",
+                layers: NetworkShapes.mlp(4, [12], 3, .sigmoid, gain: 1) + [.activation(.sigmoid, width: 3)], data: data.iris.oneHot,
+                loss: .squaredError, batch: 1),
             .mlp("autoencoder", cancer.mirror, [14, 4, 14], 30, .tanh, .squaredError, batch: 24, gain: 1),
             .mlp("tabular_regression", data.doctorVisits.regression, [36, 36], 1, .gelu, .squaredError, batch: 48),
         ]
@@ -98,10 +97,12 @@ public struct EvaluationSuite: Sendable {
 
     private static func functions(_ data: EvaluationData) -> [NetworkTask] {
         let friedman = EvaluationSynthetic.friedman(1200, seed: 9102), oscillator = EvaluationSynthetic.oscillator(2500, seed: 9103)
+        let few = EvaluationSynthetic.friedman(150, seed: 9109)
         let ratings = EvaluationSynthetic.ratings(6000, users: 60, items: 40, rank: 4, seed: 9104)
         return [
             .mlp("surrogate", oscillator, [44, 44], 2, .tanh, .squaredError, batch: 48, gain: 1),
             .mlp("noisy_regression", friedman, [36, 18], 1, .relu, .squaredError, batch: 24),
+            .mlp("full_batch", few, [24], 1, .tanh, .squaredError, batch: few.trainCount),
             .mlp("spirals", EvaluationSynthetic.spirals(1000, arms: 3, noise: 0.02, seed: 9105), [28, 28], 3, .tanh, batch: 24),
             NetworkTask(
                 family: "coordinate_network", "48x48_sine",

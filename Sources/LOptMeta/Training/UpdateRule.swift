@@ -80,7 +80,8 @@ public final class LearnedOptimizer: UpdateRule {
     private let memory: TaskParameters
     private(set) var optimizer: Optimizer
 
-    public init(_ weights: borrowing Weights, _ memory: TaskParameters) throws(LOptError) {
+    /// - Parameter tensors: of the task, those that it steps; nil: all.
+    public init(_ weights: borrowing Weights, _ memory: TaskParameters, tensors: Range<Int>? = nil) throws(LOptError) {
         self.memory = memory
         var options = OptimizerOptions()
         options.threads = 1
@@ -88,7 +89,9 @@ public final class LearnedOptimizer: UpdateRule {
         if memory.settings.schedule == .known { options.totalSteps = Int64(memory.settings.horizon) }
         var optimizer = try Optimizer(weights, options)
         var offset = 0
-        for tensor in memory.settings.task.tensors {
+        for (i, tensor) in memory.settings.task.tensors.enumerated() {
+            defer { offset += tensor.count }
+            guard tensors?.contains(i) ?? true else { continue }
             let name = Array(tensor.name.utf8), shape = tensor.shape.map { Int64($0) }
             try name.withUnsafeBufferPointer { name throws(LOptError) in
                 try shape.withUnsafeBufferPointer { shape throws(LOptError) in
@@ -97,7 +100,6 @@ public final class LearnedOptimizer: UpdateRule {
                         gradient: memory.gradient + offset, shape: shape)
                 }
             }
-            offset += tensor.count
         }
         self.optimizer = optimizer
     }

@@ -31,6 +31,6 @@ struct ReportTests {
     @Test func `numbers are printed as people write them`() {
         #expect(Format.short(0.012345) == "0.0123" && Format.short(12345.6) == "12346" && Format.short(1e-7) == "1.00e-07")
         #expect(Format.count(20_000) == "20,000" && Format.count(999) == "999" && Format.count(-1_234_567) == "-1,234,567")
-        #expect([1, 20, 1000, 0.05, 1e-6].map(Format.round) == ["1", "20", "1,000", "0.05", "1e-6"])
+        #expect([0, 1, 20, 1000, 0.05, 1e-6].map(Format.round) == ["0", "1", "20", "1,000", "0.05", "1e-6"])
     }
 }

@@ -20,8 +20,8 @@ enum EvaluationSynthetic {
     }
 
     /// Where a damped spring is, and how fast over its frequency, after a time: of frequency, damping, start, speed and
-    /// time, each in -1 ... 1.
-    static func oscillator(_ count: Int, scale: Double = 1, seed: UInt64) -> Dataset {
+    /// time, each in -1 ... 1. `noise` is the deviation of the measurements, `scale` their unit.
+    static func oscillator(_ count: Int, noise: Double = 0, scale: Double = 1, seed: UInt64) -> Dataset {
         var random = Random(seed, 22), x: [Float] = [], y: [Float] = []
         for _ in 0..<count {
             let u = (0..<5).map { _ in random.uniform(-1...1) }
@@ -32,7 +32,7 @@ enum EvaluationSynthetic {
             let (c, s, e) = (cos(damped * time), sin(damped * time), exp(-decay * time))
             let velocity = e * ((sine * damped - decay * start) * c - (start * damped + decay * sine) * s)
             x += u.map { Float($0) }
-            y += [Float(scale * e * (start * c + sine * s)), Float(scale * velocity / frequency)]
+            y += [e * (start * c + sine * s), velocity / frequency].map { Float(scale * ($0 + noise * random.normal())) }
         }
         return dataset("oscillator", source: "oscillator", x, y, count: count)
     }

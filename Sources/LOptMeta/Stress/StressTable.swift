@@ -24,7 +24,10 @@ public struct StressTable: Sendable {
 
     /// Runs all patterns, on `threads` threads, whose number changes nothing. Throws what `Optimizer` throws.
     public init(weights: [NamedWeights], threads: Int) async throws {
-        let patterns = StressPattern.all()
+        try await self.init(StressPattern.all(), weights: weights, threads: threads)
+    }
+
+    init(_ patterns: [StressPattern], weights: [NamedWeights], threads: Int) async throws {
         let adam = Baseline.rates.map { OptimizerSpec(.adamW(learningRate: $0, weightDecay: 0), .constant) }
         let learned = weights.flatMap { weights in
             [Schedule.constant, .known].map { OptimizerSpec(.lopt(weights), $0) }
@@ -100,7 +103,7 @@ public struct StressTable: Sendable {
 }
 
 /// Learned optimizers side by side, one for the tensors of each layer.
-private final class SeparateOptimizers: UpdateRule {
+final class SeparateOptimizers: UpdateRule {
     private let parts: [LearnedOptimizer]
 
     init(_ weights: borrowing Weights, _ memory: TaskParameters) throws(LOptError) {

@@ -126,7 +126,7 @@ public struct EvaluationSuite: Sendable {
         let friedman = NetworkTask.mlp(
             "noisy_regression", EvaluationSynthetic.friedman(1200, seed: 9107), [32, 32], 1, .gelu, .squaredError, batch: 32)
         let small = NetworkTask.mlp(
-            "small_targets", EvaluationSynthetic.oscillator(2000, scale: 1e-3, seed: 9108), [32, 32], 2, .gelu, .squaredError, batch: 32)
+            "small_targets", EvaluationSynthetic.oscillator(2000, noise: 0.1, scale: 0.01, seed: 9108), [32, 32], 2, .gelu, .squaredError, batch: 32)
         return [
             Entry(task: ScaledLoss(fashion, by: 1e-5), family: "small_loss_unit"),
             Entry(task: ScaledLoss(friedman, by: 1e4), family: "large_loss_unit"), Entry(task: small, family: "small_targets"),

@@ -15,7 +15,7 @@ struct Evaluate: AsyncParsableCommand {
 
               lopt evaluate --tasks mlp,noisy_regression --horizons 200 --seeds 1   # a minute on two cores
               lopt evaluate                              # all 32 tasks, 3 seeds, 200 and 1,000 steps: half an hour
-              lopt evaluate --horizons 200,1000,5000     # two and a half hours
+              lopt evaluate --horizons 200,1000,5000     # two hours
               lopt evaluate --weights runs/a --weights runs/b            # folders of lopt meta-train
             """)
 

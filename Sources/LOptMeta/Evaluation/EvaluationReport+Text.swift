@@ -10,8 +10,10 @@ extension EvaluationReport {
             baseline each task, horizon and measure has its best member: least held-out loss for held-out losses, highest accuracy, least
             training loss. The others are as their libraries have them. In brackets 95 % bootstrap intervals over the tasks.
             """,
-            "HELD-OUT LOSS AND ACCURACY, at the end and at the best moment of each run",
+            "HELD-OUT LOSS AT THE END, its ratio to that of each rival (and the tasks won)",
         ]
+        parts += horizons.map { "after \(Format.count($0)) steps\n\n" + headline($0, baselines, learned) }
+        parts.append("HELD-OUT LOSS AND ACCURACY, at the end and at the best moment of each run")
         parts += learned.map { "\($0.label)\n\n" + heldOut($0, baselines) }
         parts.append(
             """
@@ -59,6 +61,17 @@ extension EvaluationReport {
             comparisons.filter { $0.optimizer == spec.id && $0.baseline == name && !$0.tasks.isEmpty }
                 .map { [name, Format.count($0.horizon)] + cells($0) }
         }
+    }
+
+    private func headline(_ horizon: Int, _ baselines: [String], _ learned: [OptimizerSpec]) -> String {
+        var table = TextTable(header: ["against"] + learned.map(\.label))
+        for name in baselines {
+            table.add([name] + learned.map { spec in
+                let comparison = comparisons.first { $0.optimizer == spec.id && $0.baseline == name && $0.horizon == horizon }
+                return comparison?.heldOutRatio.map { "\(Format.short($0.value)) (\(Int(comparison?.heldOutWins?.value ?? 0)))" } ?? "-"
+            })
+        }
+        return table.text
     }
 
     private func heldOut(_ spec: OptimizerSpec, _ baselines: [String]) -> String {

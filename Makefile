@@ -267,7 +267,7 @@ install-files:
 	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/*.cpp) $(addprefix examples-c/,Makefile README.md) '$(into_doc)/examples'
 	$(Q)install -Dm 644 -t '$(into_doc)/examples-fortran' $(wildcard examples-fortran/*)
 	$(Q)$(if $(command),install -D -s -m 755 $(command) '$(into_bin)/lopt')
-	$(Q)for folder in digits text $(if $(command),fashion); do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
+	$(Q)for folder in digits text $(if $(command),fashion tabular picture); do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
 
 uninstall:
 	$(call say,REMOVE,$(DESTDIR)$(PREFIX))

@@ -26,7 +26,7 @@
 static const char help[] =
     "Trains a character-level language model with lopt.\n"
     "\n"
-    "usage: charlm [options] [TEXT]     (default: data/text/persuasion-volume-one.txt, here or in ..)\n"
+    "usage: charlm [options] [TEXT]     (default: data/text/shakespeare.txt, here or in ..)\n"
     "\n"
     "  --steps N          train up to this step                        (default 2000)\n"
     "  --hidden N         size of the state                            (128)\n"
@@ -340,7 +340,7 @@ static int train_and_sample(gru *model, gru_pass *pass, const text *t, const set
 
 int main(int argc, char **argv) {
     settings s = parse_options(argc, argv);
-    const char *here = "data/text/persuasion-volume-one.txt", *above = "../data/text/persuasion-volume-one.txt";
+    const char *here = "data/text/shakespeare.txt", *above = "../data/text/shakespeare.txt";
     if (!s.text) s.text = access(here, R_OK) == 0 ? here : above;
     if (s.check_gradients) s.hidden = 8, s.batch = 3, s.length = 6; /* in a small model a wrong term shows best */
 

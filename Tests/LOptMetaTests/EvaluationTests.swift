@@ -78,16 +78,24 @@ struct EvaluationTests {
         let star = evaluation.learned[0]
         let losses = report.tasks[0].losses.filter { $0.horizon == 60 }
         let best = try #require(
-            losses.filter { $0.optimizer.hasPrefix("adam") && $0.optimizer.hasSuffix("constant") }
+            losses.filter { $0.optimizer.hasPrefix("adamw") && $0.optimizer.hasSuffix("constant") }
                 .min { $0.trainingLoss < $1.trainingLoss })
         let ours = try #require(losses.first { $0.optimizer == star.id })
-        let entry = try #require(report.comparison(star, with: .adam, horizon: 60)?.tasks.first)
+        let entry = try #require(report.comparison(star, with: .adamW, horizon: 60)?.tasks.first)
         #expect(entry.against == best.optimizer)
         let floor = LossTable.floorFactor * report.tasks[0].initialLoss
         let ratio = (ours.trainingLoss + floor) / (best.trainingLoss + floor)
         #expect(abs(entry.ratio - ratio) < 1e-12, "\(entry.ratio), not \(ratio)")
-        let heldOut = try (#require(ours.heldOutLoss) + floor) / (#require(best.heldOutLoss) + floor)
-        #expect(abs(try #require(entry.heldOutRatio) / heldOut - 1) < 1e-12)
+        // On held-out losses it is another member, that with the least of these.
+        let adams = losses.filter { $0.optimizer.hasPrefix("adamw") && $0.optimizer.hasSuffix("constant") }
+        for (found, measure) in [(entry.heldOutRatio, \.heldOutLoss), (entry.bestHeldOutRatio, \.bestHeldOutLoss)]
+            as [(Double?, KeyPath<EvaluationReport.LossEntry, Double?>)]
+        {
+            let least = try #require(adams.compactMap { $0[keyPath: measure] }.min())
+            let expected = try (#require(ours[keyPath: measure]) + floor) / (least + floor)
+            #expect(abs(try #require(found) / expected - 1) < 1e-12)
+        }
+        #expect(entry.heldOutAgainst == adams.min { ($0.heldOutLoss ?? 0) < ($1.heldOutLoss ?? 0) }?.optimizer)
     }
 
     @Test func `a run that diverges counts as ten times the initial loss, after the divergence only`() async throws {
@@ -97,9 +105,9 @@ struct EvaluationTests {
             let isCapped = entry.horizon == 60
             #expect(entry.divergences == (isCapped ? 2 : 0), "\(entry.optimizer) at \(entry.horizon)")
             #expect((entry.trainingLoss == 10 * report.tasks[0].initialLoss) == isCapped)
-            #expect(entry.heldOutLoss == nil)
+            #expect(entry.heldOutLoss == nil && entry.accuracy == nil)
         }
-        let comparison = try #require(report.comparison(evaluation.learned[0], with: .best, horizon: 60))
+        let comparison = try #require(report.comparison(evaluation.learned[0], with: .adamW, horizon: 60))
         #expect(comparison.divergences == 2 && comparison.ratio?.value == 1)
     }
 
@@ -110,16 +118,16 @@ struct EvaluationTests {
             (curve.steps, curve.losses) = (points, points.map { 1 / (1 + Double($0) / slowness) })
             return RunResult(
                 task: "bowl", optimizer: optimizer, seed: 1, horizons: [1000], initialLoss: 1, divergedAt: nil,
-                outcomes: [RunResult.Outcome(horizon: 1000, trainingLoss: curve.losses.last ?? 0, heldOutLoss: nil)],
-                curve: curve, isCosine: false)
+                outcomes: [RunResult.Outcome(horizon: 1000, trainingLoss: curve.losses.last ?? 0)], curve: curve,
+                heldOut: HeldOutCurve(), endsWithHorizon: false)
         }
         let star = OptimizerSpec(.lopt(try NamedWeights("star")), .constant)
         for (slowness, expected) in [(10.0, 1.0), (5, 2)] {
             let results = [
-                result(star.id, slowness: slowness), result(Baseline.untunedAdam.specs[0].id, slowness: 10),
+                result(star.id, slowness: slowness), result(Baseline.untunedAdamW.specs[0].id, slowness: 10),
             ]
             let comparison = Comparison(
-                star, with: .untunedAdam, horizon: 1000, tasks: ["bowl"], LossTable(results, horizons: [1000]))
+                star, with: .untunedAdamW, horizon: 1000, tasks: ["bowl"], LossTable(results, horizons: [1000]))
             let speedUp = try #require(comparison.tasks.first).speedUp
             #expect(abs(speedUp / expected - 1) < 0.08, "\(speedUp), not \(expected)")
         }
@@ -133,9 +141,10 @@ struct EvaluationTests {
             (curve.steps, curve.losses) = (points, points.map { max(1 / (1 + Double($0) / slowness), floor) })
             return RunResult(
                 task: task, optimizer: optimizer, seed: 1, horizons: [1000], initialLoss: 1, divergedAt: nil,
-                outcomes: [RunResult.Outcome(horizon: 1000, trainingLoss: floor, heldOutLoss: nil)], curve: curve, isCosine: false)
+                outcomes: [RunResult.Outcome(horizon: 1000, trainingLoss: floor)], curve: curve, heldOut: HeldOutCurve(),
+                endsWithHorizon: false)
         }
-        let star = OptimizerSpec(.lopt(try NamedWeights("star")), .constant), adam = Baseline.untunedAdam.specs[0].id
+        let star = OptimizerSpec(.lopt(try NamedWeights("star")), .constant), adam = Baseline.untunedAdamW.specs[0].id
         // Four times as fast on two of five tasks, twice on one, never there on two: whatever the others' bounds, the third is 2.
         let ours: [(slowness: Double, floor: Double)] = [(2.5, 0.01), (2.5, 0.01), (5, 0.01), (10, 0.5), (10, 0.11)]
         func comparison(_ kept: [Int]) -> Comparison {
@@ -146,7 +155,7 @@ struct EvaluationTests {
                 ]
             }
             return Comparison(
-                star, with: .untunedAdam, horizon: 1000, tasks: kept.map { "task\($0)" }, LossTable(results, horizons: [1000]))
+                star, with: .untunedAdamW, horizon: 1000, tasks: kept.map { "task\($0)" }, LossTable(results, horizons: [1000]))
         }
         let all = comparison([0, 1, 2, 3, 4])
         #expect(all.tasks.map(\.isReached) == [true, true, true, false, false])
@@ -156,6 +165,72 @@ struct EvaluationTests {
         #expect(comparison([2, 3, 4]).speedUp?.value == 0)
         #expect(comparison([2, 3]).speedUp?.value == 0, "the lower of the two in the middle")
         #expect(comparison([0]).speedUp?.value == comparison([0]).tasks[0].speedUp)
+    }
+
+    @Test func `held-out data are looked at along a run and at its end, and a horizon has the same moments in a longer run`() async throws {
+        let directory = ScratchDirectory()
+        let both = try evaluation([tasks[0]], horizons: [100, 400])
+        let results = try await run(both, directory, threads: 2)
+        for result in results {
+            #expect(result.heldOut.steps == HeldOutCurve.points(horizons: result.horizons) && result.heldOut.accuracies == nil)
+            #expect(result.heldOut.losses.allSatisfy { $0 != nil })
+        }
+        #expect(HeldOutCurve.points(horizon: 400).count >= 20 && HeldOutCurve.points(horizon: 400).last == 400)
+        let alone = try evaluation([tasks[0]], horizons: [100])
+        let (one, other) = try await (run(alone, directory, threads: 2), run(alone, ScratchDirectory(), threads: 2))
+        #expect(one == other)
+    }
+
+    private func curve(_ losses: [Int: Double], horizon: Int, accuracy: [Int: Double]? = nil, until: Int = .max) -> HeldOutCurve {
+        var (result, last, right) = (HeldOutCurve(), 1.0, 0.0)
+        for step in HeldOutCurve.points(horizon: horizon) where step <= until {
+            last = losses[step] ?? last
+            right = accuracy?[step] ?? right
+            result.add(step, HeldOutScore(loss: Float(last), accuracy: accuracy.map { _ in Float(right) }))
+        }
+        return result
+    }
+
+    @Test func `the best moment is each seed's own, the end is the end, and what diverged counts as its cap and as wrong`() throws {
+        let a = curve([20: 0.5, 60: 0.25, 80: 0.75], horizon: 100, accuracy: [50: 0.75, 80: 0.5])
+        let b = curve([80: 0.5], horizon: 100, accuracy: [20: 0.25, 90: 1])
+        let summary = try #require(HeldOutSummary([(a, 10), (b, 10)], horizon: 100, hasAccuracy: true))
+        #expect((summary.end, summary.best) == (0.625, 0.375))
+        #expect(summary.accuracy == 0.75 && summary.bestAccuracy == 0.875)
+        let early = curve([20: 0.5], horizon: 100, accuracy: [20: 1], until: 50)
+        let broken = try #require(HeldOutSummary([(early, 10)], horizon: 100, hasAccuracy: true))
+        #expect((broken.end, broken.best, broken.accuracy, broken.bestAccuracy) == (10, 0.5, 0, 1))
+    }
+
+    @Test func `steps to a loss lie on the line between two moments`() throws {
+        let summary = try #require(HeldOutSummary([(curve([50: 0.5, 55: 0.25], horizon: 100), 10)], horizon: 100, hasAccuracy: false))
+        #expect(summary.stepsToReach(0.5) == 50 && summary.stepsToReach(0.375) == 52.5 && summary.stepsToReach(0.75) == 47.5)
+        #expect(summary.stepsToReach(0.2) == nil && summary.stepsToReach(2) == 1)
+    }
+
+    @Test func `a performance profile counts tasks within a factor of the fastest, to a target of three quarters of the steps`() throws {
+        // On both tasks AdamW has 0.5 after 40 steps, and 0.1 after the three quarters, which is no target.
+        let adam = Baseline.adamW.specs[3], star = OptimizerSpec(.lopt(try NamedWeights("star")), .constant)
+        func result(_ task: String, _ spec: OptimizerSpec, _ losses: [Int: Double]) -> RunResult {
+            var training = LossCurve()
+            training.steps = LossCurve.points(horizons: [100])
+            training.losses = training.steps.map { _ in 1 }
+            return RunResult(
+                task: task, optimizer: spec.id, seed: 1, horizons: [100], initialLoss: 1, divergedAt: nil,
+                outcomes: [RunResult.Outcome(horizon: 100, trainingLoss: 1)], curve: training, heldOut: curve(losses, horizon: 100),
+                endsWithHorizon: false)
+        }
+        let table = LossTable(
+            [
+                result("a", adam, [35: 0.6, 40: 0.5, 80: 0.1]), result("a", star, [15: 0.6, 20: 0.5]),
+                result("b", adam, [35: 0.6, 40: 0.5, 80: 0.1]), result("b", star, [100: 0.51]),
+            ], horizons: [100])
+        let profile = TargetProfile([("AdamW", [adam]), ("lopt", [star])], horizon: 100, tasks: ["a", "b"], table)
+        #expect(profile.targets == [0.5, 0.5])
+        let (theirs, ours) = (profile.contestants[0], profile.contestants[1])
+        #expect(theirs.steps == [40, 40] && ours.steps == [20, nil] && ours.reached == 1)
+        #expect(theirs.parts == [0.5, 0.5, 1, 1, 1] && ours.parts == [0.5, 0.5, 0.5, 0.5, 0.5])
+        #expect(abs(theirs.score - 5.0 / 6) < 1e-12 && abs(ours.score - 0.5) < 1e-12)
     }
 
     @Test func `weights of two runs have names of their own, from their folders`() throws {

@@ -19,7 +19,7 @@ import Testing
     }
 
     @Test func `the images are what their sources say`() {
-        for (data, count, inputs) in [(Self.data.digits, 1797, 64), (Self.data.fashion, 5000, 196)] {
+        for (data, count, inputs) in [(Self.data.digits, 1797, 64), (Self.data.evaluation.fashion, 5000, 196)] {
             #expect((data.count, data.inputCount, data.targetCount) == (count, inputs, 1))
             #expect(data.trainCount == count * 4 / 5)
             var perClass = [Int](repeating: 0, count: 10), largest: Float = 0, least: Float = 1
@@ -83,12 +83,67 @@ import Testing
         return layer
     }
 
-    @Test func `families of the suite that count as unseen are not drawn`() {
-        let unseen = Set(Self.suite.entries.filter { !$0.isFamilyTrained }.map(\.family))
-        for seed in 0..<500 as Range<UInt64> {
-            if let task = Self.distribution.task(seed) as? NetworkTask { #expect(!unseen.contains(task.family)) }
+    @Test func `the suite has many kinds, and shares no data set or generator with meta-training and its validation`() {
+        #expect(Self.suite.entries.count >= 24 && Set(Self.suite.entries.map(\.family)).count >= 12)
+        let evaluated = Set(Self.suite.entries.map(\.task.dataSource))
+        var trained = Set(Self.suite.validation.map(\.dataSource))
+        for seed in 0..<2000 as Range<UInt64> { trained.insert(Self.distribution.task(seed).dataSource) }
+        #expect(trained == [
+            "digits", "low rank", "mixture", "persuasion", "quadratic", "scaled features", "surface", "teacher labels", "teacher regression",
+        ])
+        #expect(evaluated.count >= 10 && evaluated.isDisjoint(with: trained), "\(evaluated.intersection(trained))")
+        // By content too: no line of one text is in the other, whatever the sets are called.
+        func lines(_ name: String) throws -> Set<Substring> {
+            let text = String(decoding: try DataFolder.find().read("text/\(name).txt"), as: UTF8.self)
+            return Set(text.split(separator: "\n").filter { $0.count > 25 })
         }
-        #expect(unseen.count >= 10)
+        #expect(throws: Never.self) {
+            let shared = try lines("persuasion-volume-one").intersection(lines("shakespeare"))
+            #expect(shared.isEmpty, "\(shared)")
+        }
+    }
+
+    @Test func `every task of the suite has held-out data, and its accuracy if it is a classification`() {
+        for task in Self.suite.entries.map(\.task) {
+            let parameters = TaskParameters(RunSettings(task: task, horizon: 1, seed: 1))
+            let score = TrainingRun(parameters, Adam(rate: 0, parameters)).heldOutScore
+            #expect(score?.loss.isFinite == true, "\(task.name)")
+            guard let network = task as? NetworkTask else { continue }
+            #expect((score?.accuracy != nil) == (network.loss == .crossEntropy || network.data.isOneHot), "\(task.name)")
+        }
+    }
+
+    /// Classes as unit vectors, through an identity: outputs name the class of the inputs. Of the 20 held out, a quarter has another label.
+    @Test func `accuracy is the part of the examples whose class has the largest output, whatever loss and minibatch`() throws {
+        let classes = (0..<60).map { $0 % 4 }, labels = classes.enumerated().map { $0 >= 40 && $0 % 4 == 0 ? ($1 + 1) % 4 : $1 }
+        let inputs = oneHotTargets(classes.map { Float($0) }, classes: 4), targets = labels.map { Float($0) }
+        let labelled = Dataset("a", source: "a", inputs: inputs, targets: targets, count: 60, trainCount: 40)
+        let oneHot = Dataset(
+            "b", source: "b", inputs: inputs, targets: oneHotTargets(targets, classes: 4), count: 60, trainCount: 40, isOneHot: true)
+        for (data, loss) in [(labelled, NetworkLoss.crossEntropy), (oneHot, .squaredError)] {
+            for batch in [1, 20, 40] {
+                let task = NetworkTask(
+                    family: "t", "identity", layers: [.dense(inputs: 4, outputs: 4, gain: 1)], data: data, loss: loss, batch: batch)
+                let identity = (0..<20).map { Float($0 < 16 && $0 % 5 == 0 ? 1 : 0) }
+                let score = try #require(task.makeWorker().heldOutScore(identity))
+                #expect(score.accuracy == 0.75, "\(loss), minibatches of \(batch)")
+                // Errors of 1 in two of four outputs in a quarter of the examples.
+                if loss == .squaredError { #expect(abs(score.loss - 0.0625) < 1e-6, "minibatches of \(batch)") }
+            }
+        }
+    }
+
+    @Test func `a minibatch of all examples is all of them each time, and a unit of the loss scales it and its gradient`() {
+        let data = EvaluationSynthetic.friedman(50, seed: 1)
+        let task = NetworkTask.mlp("t", data, [4], 1, .tanh, .squaredError, batch: 40), scaled = ScaledLoss(task, by: 1e-3)
+        var start = [Float](repeating: 0, count: task.parameterCount), gradient = start, other = start
+        start.withUnsafeMutableBufferPointer { task.initialize($0.baseAddress!, seed: 1) }
+        let worker = task.makeWorker()
+        let first = worker.loss(start, gradient: &gradient, seed: 1, step: 0)
+        #expect(worker.loss(start, gradient: &other, seed: 2, step: 7) == first && gradient == other)
+        let small = scaled.makeWorker()
+        #expect(small.loss(start, gradient: &other, seed: 1, step: 0) == 1e-3 * first && other == gradient.map { 1e-3 * $0 })
+        #expect(small.heldOutLoss(start) == worker.heldOutLoss(start).map { 1e-3 * $0 })
     }
 
     @Test func `the same seeds give the same start and the same minibatches`() {
@@ -103,6 +158,9 @@ import Testing
         let tasks = [
             NetworkTask(family: "t", "ce", layers: NetworkShapes.mlp(64, [5], 10, .tanh), data: Self.data.digits, loss: .crossEntropy, batch: 3),
             NetworkTask(family: "t", "se", layers: NetworkShapes.mlp(64, [5], 64, .tanh), data: Self.data.digitsMirror, loss: .squaredError, batch: 3),
+            NetworkTask(
+                family: "t", "le", layers: NetworkShapes.mlp(1, [5], 1, .tanh), data: EvaluationSynthetic.poisson(50, seed: 1),
+                loss: .linearEquation, batch: 3, rows: 3),
             NetworkTask(family: "t", "be", layers: NetworkShapes.mlp(64, [5], 64, .tanh), data: Self.data.digitsMirror, loss: .bernoulli, batch: 3),
         ]
         for task in tasks {

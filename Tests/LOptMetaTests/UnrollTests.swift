@@ -97,7 +97,7 @@ import Testing
     }
 
     /// Each optimizer, on a task that breaks at step 30 and on one whose losses grow without bound.
-    @Test(arguments: [.adam(learningRate: 0.1), .sgdm(learningRate: 0.1), .lopt(try! NamedWeights("star"))] as [OptimizerSpec.Method])
+    @Test(arguments: [.adamW(learningRate: 0.1, weightDecay: 0), .sgdm(learningRate: 0.1), .lopt(try! NamedWeights("star"))] as [OptimizerSpec.Method])
     func `a run ends where its loss is not finite, or above its limit, whatever the optimizer`(_ method: OptimizerSpec.Method) throws {
         let broken = try TrainingRun(RunSettings(task: Bowl(breaksAt: 30), horizon: 100, seed: 1), method)
         var losses: [Float] = []

@@ -86,6 +86,6 @@ func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) asy
     }
     let report = EvaluationReport(evaluation, results)
     try report.write(evaluation, results, to: folder)
-    print(report.losses(of: workload.name))
+    print(report.losses(of: workload.name, evaluation))
     print("weights: \(directory.weightsURL.path); scripts/plot \(folder.path) draws the curves")
 }

@@ -3,10 +3,14 @@
 /// An example has `inputCount` inputs and `targetCount` targets, all as Float; a label or a token is a whole number.
 public final class Dataset: Sendable {
     public let name: String
+    /// Where the examples come from, whatever is made of them: a bundled set or a generator. Meta-training and evaluation share none.
+    public let source: String
     public let count: Int
     public let trainCount: Int
     public let inputCount: Int
     public let targetCount: Int
+    /// Whether targets are all 0 but one, which is the class.
+    public let isOneHot: Bool
     private let storage: Storage
 
     private enum Storage: Sendable {
@@ -17,9 +21,11 @@ public final class Dataset: Sendable {
         case windows(tokens: [Float], stride: Int)
     }
 
-    public init(_ name: String, inputs: [Float], targets: [Float], count: Int, trainCount: Int) {
+    public init(
+        _ name: String, source: String, inputs: [Float], targets: [Float], count: Int, trainCount: Int, isOneHot: Bool = false
+    ) {
         precondition(count > 0 && trainCount > 0 && trainCount <= count)
-        self.name = name
+        (self.name, self.source, self.isOneHot) = (name, source, isOneHot)
         self.count = count
         self.trainCount = trainCount
         inputCount = inputs.count / count
@@ -28,8 +34,8 @@ public final class Dataset: Sendable {
     }
 
     /// To be reproduced by an autoencoder.
-    public init(_ name: String, mirroring inputs: [Float], count: Int, trainCount: Int) {
-        self.name = name
+    public init(_ name: String, source: String, mirroring inputs: [Float], count: Int, trainCount: Int) {
+        (self.name, self.source, isOneHot) = (name, source, false)
         self.count = count
         self.trainCount = trainCount
         inputCount = inputs.count / count
@@ -38,9 +44,9 @@ public final class Dataset: Sendable {
     }
 
     /// Windows of `length` tokens of a text; the last tenth of the text is held out.
-    public init(_ name: String, tokens: [Float], length: Int) {
+    public init(_ name: String, source: String, tokens: [Float], length: Int) {
         let stride = 1
-        self.name = name
+        (self.name, self.source, isOneHot) = (name, source, false)
         count = (tokens.count - length - 1) / stride
         trainCount = count * 9 / 10 - length
         inputCount = length

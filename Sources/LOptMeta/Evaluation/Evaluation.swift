@@ -17,15 +17,12 @@ public struct Evaluation: Sendable {
     public let horizons: [Int]
     /// Runs of each optimizer on each task: seeds 1 to this.
     public let seeds: Int
-    /// Names of the tasks whose families the meta-training distribution does not have; they are summed up apart.
-    public let unseen: Set<String>
     /// What the learned optimizers are compared with.
-    let baselines: [OptimizerSpec]
+    public let baselines: [Baseline]
 
     /// Throws for an empty list, a horizon or number of seeds below 1, and names that occur twice.
     public init(
-        tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, unseen: Set<String> = [],
-        withSGDM: Bool = true
+        tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, withSGDM: Bool = false
     ) throws {
         guard !tasks.isEmpty else { throw LOptMetaError("there are no tasks to evaluate on") }
         guard let least = horizons.min() else { throw LOptMetaError("there is no horizon") }
@@ -37,26 +34,30 @@ public struct Evaluation: Sendable {
             }
         }
         (self.tasks, self.weights, self.seeds) = (tasks, weights, seeds)
-        baselines = withSGDM ? Baseline.best.specs : Baseline.adam.specs + Baseline.cosineAdam.specs
-        self.unseen = unseen.intersection(tasks.map(\.name))
+        baselines = Baseline.all.filter { withSGDM || ($0 != .sgdm && $0 != .cosineSGDM) }
         self.horizons = Set(horizons).sorted()
     }
 
-    /// What baselines and weights are run with.
-    public static let schedules = [Schedule.constant, .cosine]
-
-    /// Every weights with each schedule.
+    /// Every weights in each mode: nothing known, the number of steps known, with a cosine of the caller's, and averaged.
     public var learned: [OptimizerSpec] {
-        weights.flatMap { weights in Evaluation.schedules.map { OptimizerSpec(.lopt(weights), $0) } }
+        weights.flatMap { weights in
+            OptimizerSpec.Mode.learned.map { OptimizerSpec(.lopt(weights), $0.schedule, isAveraged: $0.isAveraged) }
+        }
+    }
+
+    /// Of the baselines, each once.
+    var rivals: [OptimizerSpec] {
+        var seen: Set<OptimizerSpec> = []
+        return baselines.flatMap(\.specs).filter { seen.insert($0).inserted }
     }
 
     /// A run for each task, optimizer and seed; for each horizon too where the schedule ends with it.
     func jobs() -> [Job] {
         var jobs: [Job] = []
         for task in tasks {
-            for spec in baselines + learned {
+            for spec in rivals + learned {
                 for seed in 1...seeds {
-                    let runs = spec.schedule == .constant ? [horizons] : horizons.map { [$0] }
+                    let runs = spec.schedule.endsWithHorizon ? horizons.map { [$0] } : [horizons]
                     jobs += runs.map { Job(task: task, spec: spec, seed: seed, horizons: $0) }
                 }
             }

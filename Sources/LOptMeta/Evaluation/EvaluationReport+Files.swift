@@ -10,6 +10,9 @@ extension EvaluationReport {
         let optimizer: String
         let steps: [Int]
         let losses: [Double]
+        /// Of the member with the least held-out loss, which may be another; empty where the task has none.
+        let heldOutSteps: [Int]
+        let heldOutLosses: [Double]
     }
 
     /// Writes `report.json` and, with the learning curves of every baseline's best member and of every learned optimizer, `curves.json`
@@ -17,15 +20,17 @@ extension EvaluationReport {
     public func write(_ evaluation: Evaluation, _ results: [RunResult], to directory: URL) throws {
         try directory.appending(path: "report.json").writeFile(JSONEncoder.readable.encode(self))
         let table = LossTable(results, horizons: horizons), horizon = horizons[horizons.count - 1]
-        let series = Baseline.all.dropLast().map { ($0.name, $0.specs) } + evaluation.learned.map { ($0.label, [$0]) }
+        let series = evaluation.baselines.map { ($0.name, $0.specs) } + evaluation.learned.map { ($0.label, [$0]) }
         let curves = tasks.flatMap { task in
             series.compactMap { name, specs -> Curve? in
                 let entries = specs.compactMap { spec in
                     table.entry(task: task.name, optimizer: spec.id, horizon: horizon).map { (spec, $0) }
                 }
+                let heldOut = entries.compactMap(\.1.heldOut).min { $0.end < $1.end }
                 return entries.min { $0.1.trainingLoss < $1.1.trainingLoss }.map { spec, entry in
                     Curve(
-                        task: task.name, series: name, optimizer: spec.label, steps: entry.curve.steps, losses: entry.curve.losses)
+                        task: task.name, series: name, optimizer: spec.label, steps: entry.curve.steps, losses: entry.curve.losses,
+                        heldOutSteps: heldOut?.steps ?? [], heldOutLosses: heldOut?.losses ?? [])
                 }
             }
         }

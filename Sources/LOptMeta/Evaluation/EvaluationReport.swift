@@ -19,7 +19,12 @@ public struct EvaluationReport: Codable, Sendable {
         public let optimizer: String
         public let horizon: Int
         public let trainingLoss: Double
+        /// At the end, and the least of the run; nil where the task has none.
         public let heldOutLoss: Double?
+        public let bestHeldOutLoss: Double?
+        /// On held-out examples; nil where it is no classification.
+        public let accuracy: Double?
+        public let bestAccuracy: Double?
         /// How many seeds diverged.
         public let divergences: Int
     }
@@ -32,8 +37,8 @@ public struct EvaluationReport: Codable, Sendable {
     public let weights: [WeightsEntry]
     public let tasks: [TaskEntry]
     public let comparisons: [Comparison]
-    /// The same over the tasks of families not meta-trained on alone; empty if there are none.
-    public let unseenComparisons: [Comparison]
+    /// Steps to a held-out loss, for each horizon.
+    public let profiles: [TargetProfile]
 
     /// - Parameter results: those of `evaluation.run`.
     public init(_ evaluation: Evaluation, _ results: [RunResult]) {
@@ -44,12 +49,13 @@ public struct EvaluationReport: Codable, Sendable {
         floorFactor = LossTable.floorFactor
         weights = evaluation.weights.map { WeightsEntry(name: $0.name, digest: $0.digest) }
         tasks = evaluation.tasks.map { task in
-            let entries = (evaluation.baselines + evaluation.learned).flatMap { spec in
+            let entries = (evaluation.rivals + evaluation.learned).flatMap { spec in
                 evaluation.horizons.compactMap { horizon in
                     table.entry(task: task.name, optimizer: spec.id, horizon: horizon).map {
                         LossEntry(
-                            optimizer: spec.id, horizon: horizon, trainingLoss: $0.trainingLoss,
-                            heldOutLoss: $0.heldOutLoss, divergences: $0.divergences)
+                            optimizer: spec.id, horizon: horizon, trainingLoss: $0.trainingLoss, heldOutLoss: $0.heldOut?.end,
+                            bestHeldOutLoss: $0.heldOut?.best, accuracy: $0.heldOut?.accuracy,
+                            bestAccuracy: $0.heldOut?.bestAccuracy, divergences: $0.divergences)
                     }
                 }
             }
@@ -57,17 +63,15 @@ public struct EvaluationReport: Codable, Sendable {
                 name: task.name, parameters: task.parameterCount, initialLoss: table.initialLoss(task: task.name),
                 losses: entries)
         }
-        func compare(_ names: [String]) -> [Comparison] {
-            guard !names.isEmpty else { return [] }
-            return evaluation.learned.flatMap { spec in
-                evaluation.horizons.flatMap { horizon in
-                    Baseline.all.map { Comparison(spec, with: $0, horizon: horizon, tasks: names, table) }
-                }
-            }.filter { !$0.tasks.isEmpty }
-        }
         let names = evaluation.tasks.map(\.name)
-        comparisons = compare(names)
-        unseenComparisons = compare(names.filter(evaluation.unseen.contains))
+        comparisons = evaluation.learned.flatMap { spec in
+            evaluation.horizons.flatMap { horizon in
+                evaluation.baselines.map { Comparison(spec, with: $0, horizon: horizon, tasks: names, table) }
+            }
+        }
+        let contestants = evaluation.baselines.map { (name: $0.name, specs: $0.specs) }
+            + evaluation.learned.map { (name: $0.label, specs: [$0]) }
+        profiles = evaluation.horizons.map { TargetProfile(contestants, horizon: $0, tasks: names, table) }
     }
 
     public func comparison(_ spec: OptimizerSpec, with baseline: Baseline, horizon: Int) -> Comparison? {

@@ -13,7 +13,7 @@ struct LossTable {
         let curve: LossCurve
         let trainingLoss: Double
         /// nil where the task has none.
-        let heldOutLoss: Double?
+        let heldOut: HeldOutSummary?
         let divergences: Int
     }
     private struct Key: Hashable {
@@ -29,26 +29,29 @@ struct LossTable {
         for (task, runs) in Dictionary(grouping: results, by: \.task) {
             let bySeed = Dictionary(runs.map { ($0.seed, abs($0.initialLoss)) }) { a, _ in a }
             initialLosses[task] = bySeed.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value } / Double(bySeed.count)
-            let hasHeldOut = runs.contains { $0.outcomes.contains { $0.heldOutLoss != nil } }
+            // A run that diverged at once has none to show, and counts as the others do.
+            let hasHeldOut = runs.contains { !$0.heldOut.steps.isEmpty }
+            let hasAccuracy = runs.contains { $0.heldOut.accuracies != nil }
             for (optimizer, runs) in Dictionary(grouping: runs, by: \.optimizer) {
                 for horizon in horizons {
                     let seeds = runs.filter { $0.horizons.contains(horizon) }.sorted { $0.seed < $1.seed }
                     entries[Key(task: task, optimizer: optimizer, horizon: horizon)] =
-                        LossTable.entry(seeds, horizon, hasHeldOut: hasHeldOut)
+                        LossTable.entry(seeds, horizon, hasHeldOut: hasHeldOut, hasAccuracy: hasAccuracy)
                 }
             }
         }
     }
 
     /// Of runs that differ in the seed alone.
-    private static func entry(_ runs: [RunResult], _ horizon: Int, hasHeldOut: Bool) -> Entry? {
+    private static func entry(_ runs: [RunResult], _ horizon: Int, hasHeldOut: Bool, hasAccuracy: Bool) -> Entry? {
         guard let first = runs.first else { return nil }
         let points = LossCurve.points(horizons: first.horizons)
         let curve = LossCurve.mean(runs.map { ($0.curve, cap($0)) }, at: points)
         guard let end = points.firstIndex(of: horizon) else { return nil }
-        let heldOut = runs.reduce(0) { $0 + min($1.outcome(at: horizon)?.heldOutLoss ?? .infinity, cap($1)) }
+        let heldOut = hasHeldOut
+            ? HeldOutSummary(runs.map { ($0.heldOut, cap($0)) }, horizon: horizon, hasAccuracy: hasAccuracy) : nil
         return Entry(
-            curve: curve, trainingLoss: curve.losses[end], heldOutLoss: hasHeldOut ? heldOut / Double(runs.count) : nil,
+            curve: curve, trainingLoss: curve.losses[end], heldOut: heldOut,
             divergences: runs.count { ($0.outcome(at: horizon)?.trainingLoss ?? .infinity) > cap($0) })
     }
 

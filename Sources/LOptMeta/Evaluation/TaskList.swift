@@ -4,11 +4,6 @@ public enum TaskList {
     /// Throws `LOptMetaError` if the bundled data are not found.
     public static func all() throws -> [any TrainingTask] { try EvaluationSuite().entries.map(\.task) }
 
-    /// Of those, the names of the tasks whose families the meta-training distribution does not have.
-    public static func unseen() throws -> Set<String> {
-        Set(try EvaluationSuite().entries.filter { !$0.isFamilyTrained }.map(\.task.name))
-    }
-
     /// The tasks whose names contain one of the filters, all if there is none, in the order of the list. Throws for a
     /// filter that fits no task.
     public static func select(_ filters: [String], from tasks: [any TrainingTask]) throws -> [any TrainingTask] {

@@ -45,6 +45,7 @@ enum Format {
 
     /// A round number: 1, 20, 1,000, 0.05, 1e-6.
     static func round(_ value: Double) -> String {
+        if value == 0 { return "0" }
         if value >= 0.9999, value < 1e6, abs(value - value.rounded()) < 1e-6 * value { return count(Int(value.rounded())) }
         if value >= 9.99e-4, value < 1e6 { return String(format: "%.3g", value) }
         return String(format: "%.0e", value).replacing("e-0", with: "e-").replacing("e+0", with: "e")

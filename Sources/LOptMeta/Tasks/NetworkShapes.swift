@@ -12,10 +12,22 @@ enum NetworkShapes {
 
     /// Convolutions, the first of stride 1, the others of 2, the mean over the pixels, a classifier.
     static func convolution(side: Int, channels: [Int], classes: Int, _ activation: Activation) -> [Layer] {
+        convolution(side: side, channels: channels, classes: classes, activation, isNormalized: false)
+    }
+
+    /// The same with a layer norm over the channels of each pixel before each activation.
+    static func normalizedConvolution(side: Int, channels: [Int], classes: Int, _ activation: Activation) -> [Layer] {
+        convolution(side: side, channels: channels, classes: classes, activation, isNormalized: true)
+    }
+
+    private static func convolution(
+        side: Int, channels: [Int], classes: Int, _ activation: Activation, isNormalized: Bool
+    ) -> [Layer] {
         var layers: [Layer] = [], inputs = 1, side = side
         for (i, outputs) in channels.enumerated() {
             let stride = i == 0 ? 1 : 2
             layers.append(.convolution(side: side, inputs: inputs, outputs: outputs, stride: stride))
+            if isNormalized { layers.append(.layerNorm(width: outputs)) }
             layers.append(.activation(activation, width: outputs))
             side /= stride
             inputs = outputs
@@ -59,5 +71,25 @@ enum NetworkShapes {
             width = next
         }
         return layers + [.dense(inputs: width, outputs: outputs, gain: 1)]
+    }
+
+    /// Blocks of two dense layers with a skip around them.
+    static func residual(_ inputs: Int, _ width: Int, _ blocks: Int, _ outputs: Int) -> [Layer] {
+        var layers: [Layer] = [.dense(inputs: inputs, outputs: width, gain: 1)]
+        for _ in 0..<blocks {
+            layers += [
+                .activation(.gelu, width: width), .dense(inputs: width, outputs: width, gain: 1),
+                .activation(.gelu, width: width), .dense(inputs: width, outputs: width, gain: 0.5),
+                .addEarlier(back: 4, width: width),
+            ]
+        }
+        return layers + [.dense(inputs: width, outputs: outputs, gain: 1)]
+    }
+
+    /// Hidden layers of sines over coordinates; `gain` is that of the first layer, the largest wave numbers (Sitzmann et al. 2020).
+    static func coordinates(_ inputs: Int, _ hidden: [Int], _ outputs: Int, gain: Double) -> [Layer] {
+        var layers = mlp(inputs, hidden, outputs, .sine)
+        layers[0] = .dense(inputs: inputs, outputs: hidden[0], gain: gain)
+        return layers
     }
 }

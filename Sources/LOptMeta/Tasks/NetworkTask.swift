@@ -6,6 +6,9 @@ public enum NetworkLoss: String, Sendable {
     case squaredError
     /// Sigmoid cross entropy, mean over the outputs; targets are probabilities.
     case bernoulli
+    /// Half the squared error of a linear equation between the outputs of an example's rows; targets are a coefficient for
+    /// each row and what the sum has to be.
+    case linearEquation
 }
 
 /// A network trained on minibatches of a data set.
@@ -14,8 +17,9 @@ public struct NetworkTask: TrainingTask {
     public let family: String
     public let layers: [Layer]
     public let data: Dataset
+    public var dataSource: String { data.source }
     public let loss: NetworkLoss
-    public let batch: Int
+    public private(set) var batch: Int
     public let tensors: [TensorSpec]
     /// Rows of the network's input for each example: 1, a sequence's length or an image's pixels.
     let rows: Int
@@ -41,6 +45,20 @@ public struct NetworkTask: TrainingTask {
     }
 
     public func makeWorker() -> any TaskWorker { NetworkWorker(self) }
+
+    var isClassification: Bool { loss == .crossEntropy || data.isOneHot }
+
+    /// Its own minibatch does, unless the held-out examples are fewer, or one at a time would take long.
+    var heldOutBatch: Int {
+        let heldOut = data.count - data.trainCount
+        return batch > 1 && batch <= heldOut ? batch : max(1, min(32, heldOut))
+    }
+
+    func with(batch: Int) -> NetworkTask {
+        var task = self
+        task.batch = batch
+        return task
+    }
 
     /// Microseconds of multiplications (two passes back for one forth), of activations and of the update.
     public var stepCost: Double {
@@ -81,8 +99,12 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
         scratch.deallocate()
     }
 
-    /// A minibatch of the training examples, drawn with replacement.
+    /// A minibatch of the training examples, drawn with replacement; all of them, where it is as large.
     func draw(_ seed: UInt64, _ step: Int) {
+        guard task.batch != task.data.trainCount else {
+            for i in 0..<task.batch { fill(i, i) }
+            return
+        }
         var random = Random(seed, UInt64(step), 0xba7c)
         for i in 0..<task.batch { fill(i, random.index(task.data.trainCount)) }
     }
@@ -98,23 +120,36 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
         case .crossEntropy: crossEntropy()
         case .squaredError: squaredError()
         case .bernoulli: bernoulli()
+        case .linearEquation: linearEquation()
         }
         if let gradient { pass.backward(parameters, inputs, gradient) }
         return value
     }
 
     /// Over at most 512 of the held-out examples, in whole minibatches; nil if there are too few.
-    func heldOutLoss(_ parameters: UnsafePointer<S>) -> S? {
+    func heldOutScore(_ parameters: UnsafePointer<S>) -> (loss: S, accuracy: S?)? {
         let first = task.data.trainCount, batches = min(task.data.count - first, 512) / task.batch
         guard batches > 0 else { return nil }
         // Spread over what there is: windows of a text overlap their neighbours.
         let stride = (task.data.count - first) / (batches * task.batch)
-        var sum: S = 0
+        var sum: S = 0, right = 0
         for b in 0..<batches {
             for i in 0..<task.batch { fill(i, first + (b * task.batch + i) * stride) }
             sum += loss(parameters, nil)
+            if task.isClassification { right += rightClasses() }
         }
-        return sum / S(batches)
+        let accuracy = task.isClassification ? S(right) / S(batches * pass.outputRows) : nil
+        return (sum / S(batches), accuracy)
+    }
+
+    /// Output rows whose largest number is that of the label, or of the one target that is not 0.
+    private func rightClasses() -> Int {
+        let width = pass.outputWidth
+        func largest(_ x: UnsafePointer<S>) -> Int { (1..<width).reduce(0) { x[$1] > x[$0] ? $1 : $0 } }
+        return (0..<pass.outputRows).count { r in
+            let label = task.loss == .crossEntropy ? Int(targets[r]) : largest(targets + r * width)
+            return largest(pass.output + r * width) == label
+        }
     }
 
     private func crossEntropy() -> S {
@@ -148,6 +183,19 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
         return loss / (2 * S(count))
     }
 
+    private func linearEquation() -> S {
+        let terms = pass.outputRows / task.batch, y = pass.output, d = pass.outputGradient
+        var loss: S = 0
+        for e in 0..<task.batch {
+            let coefficients = targets + e * (terms + 1), y = y + e * terms, d = d + e * terms
+            var error = -coefficients[terms]
+            for i in 0..<terms { error += coefficients[i] * y[i] }
+            loss += error * error
+            for i in 0..<terms { d[i] = error * coefficients[i] / S(task.batch) }
+        }
+        return loss / S(2 * task.batch)
+    }
+
     /// log(1 + exp(-|y|)) + max(y, 0) - target y, without overflow.
     private func bernoulli() -> S {
         let count = pass.outputRows * pass.outputWidth, y = pass.output, d = pass.outputGradient
@@ -165,9 +213,15 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
 }
 
 final class NetworkWorker: TaskWorker {
+    private let task: NetworkTask
     private let pass: NetworkLossPass<Float>
+    /// For held-out examples, where these need another minibatch.
+    private lazy var heldOutWorker = task.heldOutBatch == task.batch ? nil : NetworkWorker(task.with(batch: task.heldOutBatch))
 
-    init(_ task: NetworkTask) { pass = NetworkLossPass(task) }
+    init(_ task: NetworkTask) {
+        self.task = task
+        pass = NetworkLossPass(task)
+    }
 
     func loss(
         _ parameters: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Float>, seed: UInt64, step: Int
@@ -176,5 +230,10 @@ final class NetworkWorker: TaskWorker {
         return pass.loss(parameters, gradient)
     }
 
-    func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { pass.heldOutLoss(parameters) }
+    func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { heldOutScore(parameters)?.loss }
+
+    func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore? {
+        if let heldOutWorker { return heldOutWorker.heldOutScore(parameters) }
+        return pass.heldOutScore(parameters).map { HeldOutScore(loss: $0.loss, accuracy: $0.accuracy) }
+    }
 }

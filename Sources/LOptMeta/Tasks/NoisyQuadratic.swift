@@ -11,6 +11,7 @@ public struct NoisyQuadratic: TrainingTask {
     public let seed: UInt64
     public var name: String { "quadratic_\(size)_condition\(Int(condition))_noise\(noise)_scale\(scale)" }
     public var tensors: [TensorSpec] { [TensorSpec("x", [size])] }
+    public var dataSource: String { "quadratic" }
     public var stepCost: Double { 2 + 0.05 * Double(size) }
 
     public init(size: Int, condition: Double, noise: Double, scale: Double, seed: UInt64) {

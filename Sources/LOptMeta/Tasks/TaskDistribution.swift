@@ -15,7 +15,7 @@ public struct TaskDistribution: TaskSource {
 
     init(data: BundledData) {
         self.data = data
-        texts = TaskDistribution.textLengths.map { data.text(length: $0) }
+        texts = TaskDistribution.textLengths.map { data.persuasion.windows($0) }
     }
 
     public func task(_ seed: UInt64) -> any TrainingTask {
@@ -147,7 +147,7 @@ public struct TaskDistribution: TaskSource {
         let text = random.pick(texts), width = random.pick([8, 12, 16])
         return NetworkTask(
             family: "recurrent", "gru\(width)",
-            layers: NetworkShapes.recurrent(tokens: data.alphabet, width: width, length: text.inputCount), data: text,
+            layers: NetworkShapes.recurrent(tokens: data.persuasion.alphabet, width: width, length: text.inputCount), data: text,
             loss: .crossEntropy, batch: random.pick([2, 4, 8]), rows: text.inputCount)
     }
 
@@ -157,7 +157,7 @@ public struct TaskDistribution: TaskSource {
         return NetworkTask(
             family: "transformer", "\(width)h\(heads)_\(activation.rawValue)",
             layers: NetworkShapes.transformer(
-                tokens: data.alphabet, width: width, heads: heads, blocks: 1, length: text.inputCount, activation),
+                tokens: data.persuasion.alphabet, width: width, heads: heads, blocks: 1, length: text.inputCount, activation),
             data: text, loss: .crossEntropy, batch: random.pick([2, 4, 8]), rows: text.inputCount)
     }
 }

@@ -5,8 +5,6 @@ public struct RunResult: Codable, Equatable, Sendable {
         public let horizon: Int
         /// The mean of the last 5 % of the steps.
         public let trainingLoss: Double
-        /// nil where the task has none, and where it is not finite.
-        public let heldOutLoss: Double?
     }
 
     public let task: String
@@ -21,18 +19,19 @@ public struct RunResult: Codable, Equatable, Sendable {
     public let divergedAt: Int?
     public let outcomes: [Outcome]
     public let curve: LossCurve
+    public let heldOut: HeldOutCurve
 
     /// What tells a run apart from the others of an evaluation.
     struct Key: Hashable {
         let task: String
         let optimizer: String
         let seed: Int
-        /// A cosine belongs to one horizon; one constant run serves all, and has 0 here.
+        /// A schedule that ends belongs to one horizon; one constant run serves all, and has 0 here.
         let horizon: Int
     }
-    let isCosine: Bool
+    let endsWithHorizon: Bool
     var key: Key {
-        Key(task: task, optimizer: optimizer, seed: seed, horizon: isCosine ? horizons.last ?? 0 : 0)
+        Key(task: task, optimizer: optimizer, seed: seed, horizon: endsWithHorizon ? horizons.last ?? 0 : 0)
     }
 
     /// What a run for these horizons alone would have left behind; they must be among its own.
@@ -42,7 +41,8 @@ public struct RunResult: Codable, Equatable, Sendable {
             task: task, optimizer: optimizer, seed: seed, horizons: some, initialLoss: initialLoss,
             divergedAt: divergedAt.flatMap { $0 < last ? $0 : nil },
             outcomes: outcomes.filter { some.contains($0.horizon) },
-            curve: curve.restricted(to: LossCurve.points(horizons: some)), isCosine: isCosine)
+            curve: curve.restricted(to: LossCurve.points(horizons: some)),
+            heldOut: heldOut.restricted(to: HeldOutCurve.points(horizons: some)), endsWithHorizon: endsWithHorizon)
     }
 
     public func outcome(at horizon: Int) -> Outcome? { outcomes.first { $0.horizon == horizon } }

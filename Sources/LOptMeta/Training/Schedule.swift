@@ -9,6 +9,8 @@ public enum Schedule: String, Codable, Hashable, Sendable, CaseIterable {
     case linear
     /// Constant, and the learned optimizer is told the number of steps, as a caller does through `total_steps`.
     case known
+    /// From 0 to 1 over the first 2 % of the steps, and with a cosine to 0 over the others: AlgoPerf's.
+    case warmupCosine = "warm-up and cosine"
 
     /// The factor of step `t`, counted from 0, of a run of `steps` steps.
     public func scale(at t: Int, of steps: Int) -> Double {
@@ -17,6 +19,14 @@ public enum Schedule: String, Codable, Hashable, Sendable, CaseIterable {
         case .constant, .known: 1
         case .cosine: (1 + cos(Double.pi * t / steps)) / 2
         case .linear: 1 - t / steps
+        case .warmupCosine:
+            t < Schedule.warmup(steps)
+                ? t / Schedule.warmup(steps) : (1 + cos(Double.pi * (t - Schedule.warmup(steps)) / max(steps - Schedule.warmup(steps), 1))) / 2
         }
     }
+
+    private static func warmup(_ steps: Double) -> Double { (0.02 * steps).rounded(.down) }
+
+    /// Whether a run depends on how long it is to be.
+    public var endsWithHorizon: Bool { self != .constant }
 }

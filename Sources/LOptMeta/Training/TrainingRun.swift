@@ -19,6 +19,7 @@ public final class TrainingRun {
     /// - Parameter rule: changes just these parameters.
     public init(_ parameters: TaskParameters, _ rule: any UpdateRule) {
         (self.parameters, self.rule) = (parameters, rule)
+        precondition(rule.evaluationPoint == nil || parameters.settings.tensorScales.isEmpty, "a reparameterised run is judged where it is")
         worker = parameters.settings.task.makeWorker()
     }
 
@@ -56,7 +57,10 @@ public final class TrainingRun {
     }
 
     /// nil where the task has none.
-    public var heldOutLoss: Float? { worker.heldOutLoss(parameters.taskParameters) }
+    public var heldOutLoss: Float? { worker.heldOutLoss(evaluationPoint) }
+    public var heldOutScore: HeldOutScore? { worker.heldOutScore(evaluationPoint) }
+
+    private var evaluationPoint: UnsafePointer<Float> { rule.evaluationPoint ?? UnsafePointer(parameters.taskParameters) }
 
     /// Stands where another run of these settings stood, whose optimizer's state and parameters have been read back.
     func resume(step: Int, hasDiverged: Bool, firstLoss: Double) {
@@ -67,13 +71,18 @@ public final class TrainingRun {
 
 extension TrainingRun {
     /// At the task's start. Throws what `Optimizer` throws.
-    public convenience init(_ settings: RunSettings, _ method: OptimizerSpec.Method) throws {
+    ///
+    /// - Parameter averaged: whether held-out data are judged at an average of the parameters (`AveragedRule`).
+    public convenience init(_ settings: RunSettings, _ method: OptimizerSpec.Method, averaged: Bool = false) throws {
         let parameters = TaskParameters(settings)
         let rule: any UpdateRule = switch method {
-        case .adam(let rate): Adam(rate: rate, parameters)
+        case .adamW(let rate, let decay): Adam(rate: rate, weightDecay: decay, parameters)
+        case .nadamW: NAdamW(parameters)
+        case .scheduleFreeAdamW(let rate): ScheduleFreeAdamW(rate: rate, parameters)
+        case .prodigy: Prodigy(parameters)
         case .sgdm(let rate): MomentumSGD(rate: rate, parameters)
         case .lopt(let weights): try LearnedOptimizer(weights.weights, parameters)
         }
-        self.init(parameters, rule)
+        self.init(parameters, averaged ? AveragedRule(rule, parameters) : rule)
     }
 }

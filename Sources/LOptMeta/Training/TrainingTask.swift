@@ -20,6 +20,8 @@ public protocol TrainingTask: Sendable {
     /// Names what it is, as `mlp_digits_64x64_relu_b32`.
     var name: String { get }
     var tensors: [TensorSpec] { get }
+    /// The data set or generator of its examples: tasks that share one are not independent. The default is its name.
+    var dataSource: String { get }
     /// A rough number of microseconds that a step costs, gradient and update. A function of the task alone, never measured:
     /// it decides how often an unroll is drawn, which must be the same everywhere.
     var stepCost: Double { get }
@@ -30,6 +32,7 @@ public protocol TrainingTask: Sendable {
 }
 
 extension TrainingTask {
+    public var dataSource: String { name }
     public var parameterCount: Int { tensors.reduce(0) { $0 + $1.count } }
     public var stepCost: Double { 2 + 0.02 * Double(parameterCount) }
 }
@@ -44,8 +47,24 @@ public protocol TaskWorker: AnyObject {
 
     /// The mean loss on data that are in no minibatch, nil where the task has none (the default).
     func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float?
+
+    /// The same with the accuracy of a classification; the default has none.
+    func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore?
 }
 
 extension TaskWorker {
     public func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { nil }
+    public func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore? {
+        heldOutLoss(parameters).map { HeldOutScore(loss: $0, accuracy: nil) }
+    }
+}
+
+/// What held-out data say of parameters.
+public struct HeldOutScore: Sendable {
+    /// The mean over the examples.
+    public let loss: Float
+    /// The part of the examples whose class is right; nil where it is no classification.
+    public let accuracy: Float?
+
+    public init(loss: Float, accuracy: Float?) { (self.loss, self.accuracy) = (loss, accuracy) }
 }

@@ -85,7 +85,7 @@ static lopt_options some_options(host *h) {
     if (which & 1) o.threads = PICK(h, threads);
     if (which & 2) o.max_isa = PICK(h, choices);
     if (which & 4) o.nonfinite = PICK(h, choices);
-    if (which & 8) o.lr_scale = a_number(h), o.weight_decay = a_number(h);
+    if (which & 8) o.lr_scale = a_number(h), o.weight_decay = a_number(h), o.gradient_scale = a_number(h);
     if (which & 16) o.total_steps = PICK(h, totals), o.max_update_ratio = a_number(h);
     if (which & 32) o.parallel_for.run = run_tasks, o.threads = o.threads == 0 ? 1 : o.threads;
     if (which & 64) o.struct_size = next(h);
@@ -261,7 +261,7 @@ static void call(host *h, unsigned code) {
     case 0: status = add(h, opt); break;
     case 1: status = lopt_step(opt); break;
     case 2: status = lopt_step_tensor(opt, an_index(h)); break;
-    case 3: status = lopt_set_lr_scale(opt, a_number(h)); break;
+    case 3: status = next(h) & 1 ? lopt_set_lr_scale(opt, a_number(h)) : lopt_set_gradient_scale(opt, a_number(h)); break;
     case 4: status = set_tensor(h, opt); break;
     case 5: status = keep_state(h, opt); break;
     case 6: status = read_state(h, opt); break;

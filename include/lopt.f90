@@ -43,6 +43,8 @@ module lopt
         integer(c_int64_t) :: total_steps
         type(c_ptr) :: hooks(7) ! allocator, parallel_for, log
         real(c_double) :: max_update_ratio
+        integer(c_int32_t) :: weight_decay_form, reserved2
+        real(c_double) :: gradient_scale
     end type
 
     type, bind(c) :: tensor_options_t
@@ -64,7 +66,8 @@ module lopt
     type, public :: lopt_optimizer
         type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
     contains
-        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_tensor_options, save, restore, stats
+        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_gradient_scale, &
+            set_tensor_options, save, restore, stats
     end type
 
     interface
@@ -104,6 +107,11 @@ module lopt
             import :: c_int, c_ptr, c_double
             type(c_ptr), value :: opt
             real(c_double), value :: lr_scale
+        end function
+        integer(c_int) function c_set_gradient_scale(opt, gradient_scale) bind(c, name="lopt_set_gradient_scale")
+            import :: c_int, c_ptr, c_double
+            type(c_ptr), value :: opt
+            real(c_double), value :: gradient_scale
         end function
         integer(c_int) function c_options_init(options, struct_size) bind(c, name="lopt_options_init")
             import :: c_int, c_size_t, options_t
@@ -175,11 +183,11 @@ contains
 
     ! weights: the name of built-in weights; weights_file: the path of others. The rest as in lopt_options.
     subroutine create(self, weights, weights_file, threads, nonfinite, lr_scale, weight_decay, total_steps, max_update_ratio, &
-                      status)
+                      gradient_scale, status)
         class(lopt_optimizer), intent(inout) :: self
         character(*), intent(in), optional :: weights, weights_file
         integer, intent(in), optional :: threads, nonfinite
-        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio
+        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio, gradient_scale
         integer(c_int64_t), intent(in), optional :: total_steps
         integer, intent(out), optional :: status
         type(options_t) :: options
@@ -195,6 +203,7 @@ contains
         if (present(weight_decay)) options%weight_decay = weight_decay
         if (present(total_steps)) options%total_steps = total_steps
         if (present(max_update_ratio)) options%max_update_ratio = max_update_ratio
+        if (present(gradient_scale)) options%gradient_scale = gradient_scale
         if (present(weights_file)) then
             found = c_weights_load(trim(weights_file)//c_null_char, c_null_ptr, chosen)
         else if (present(weights)) then
@@ -260,6 +269,13 @@ contains
         real(c_double), intent(in) :: lr_scale
         integer, intent(out), optional :: status
         call report(c_set_lr_scale(self%handle, lr_scale), status)
+    end subroutine
+
+    subroutine set_gradient_scale(self, gradient_scale, status)
+        class(lopt_optimizer), intent(in) :: self
+        real(c_double), intent(in) :: gradient_scale
+        integer, intent(out), optional :: status
+        call report(c_set_gradient_scale(self%handle, gradient_scale), status)
     end subroutine
 
     ! What is not given has its default again.

@@ -196,7 +196,7 @@ LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, co
  * that a caller could hold.
  *
  * Gradients are looked at before anything is written. A gradient element that is NaN, infinite or of magnitude above
- * 2^50 (its square would not fit f32 sums) counts as not finite, and the policy in the options decides: by default no
+ * 2^50 (its square would not fit f32 sums), gradient_scale included, counts as not finite, and the policy in the options decides: by default no
  * tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
  *
  * A tensor whose gradient is 0 in all elements is idle in that step: it stays as it is, with its state and its step counter,
@@ -242,7 +242,7 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
 /* ====================================================================================================================
  *  3. CHECKPOINTS
  *
- *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay and frozen flags; with
+ *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale and frozen flags; with
  *  LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
  *  as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
  *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
@@ -381,6 +381,10 @@ struct lopt_options {
                                in checkpoints                                                                      */
     int32_t weight_decay_form; /* a lopt_weight_decay_form                                                         */
     int32_t reserved2;         /* 0                                                                                */
+    double gradient_scale;     /* what the rule sees is gradient_scale times the gradient, which is not written (see
+                                  lopt_set_gradient_scale): 1 / batch for gradients that are summed over a batch, -1 for codes
+                                  that store the negative; a number between 1e-30 and 1e30, or between -1e30 and -1e-30;
+                                  default 1                                                                        */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
@@ -392,6 +396,12 @@ lopt_status lopt_options_init(lopt_options *options, size_t struct_size);
  * it before each step with, say, a cosine from 1 to 0. 0 to 1e30; 0 leaves parameters as they are. Errors:
  * INVALID_ARGUMENT. */
 LOPT_NODISCARD lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scale);
+
+/* What every step from now on multiplies gradients by as it reads them: one factor, rounded to f32. The inverse of a loss scale
+ * goes in here, whenever that changes. All that a step does with a gradient it does with the product: that is what may be up to
+ * 2^50 (see lopt_step), is 0 for an idle tensor, and is in lopt_stats. Range as gradient_scale in the options. Errors:
+ * INVALID_ARGUMENT. */
+LOPT_NODISCARD lopt_status lopt_set_gradient_scale(lopt_optimizer *opt, double gradient_scale);
 
 typedef struct lopt_tensor_options {
     size_t struct_size;        /* set by lopt_tensor_options_init                                          */

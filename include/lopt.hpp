@@ -247,6 +247,7 @@ public:
     Result step_tensor(std::int32_t index) { return Errors::check(lopt_step_tensor(handle_, index)); }
 
     Result set_lr_scale(double scale) { return Errors::check(lopt_set_lr_scale(handle_, scale)); }
+    Result set_gradient_scale(double scale) { return Errors::check(lopt_set_gradient_scale(handle_, scale)); }
     Result set_tensor_options(std::int32_t index, const lopt_tensor_options &options) {
         return Errors::check(lopt_set_tensor_options(handle_, index, &options));
     }

@@ -48,7 +48,7 @@ static void types(void) {
     FIELD(lopt_options, nonfinite), FIELD(lopt_options, reserved), FIELD(lopt_options, lr_scale);
     FIELD(lopt_options, weight_decay), FIELD(lopt_options, total_steps), FIELD(lopt_options, allocator);
     FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
-    FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2);
+    FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2), FIELD(lopt_options, gradient_scale);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);
     FIELD(lopt_tensor_options, weight_decay_scale), FIELD(lopt_tensor_options, frozen);

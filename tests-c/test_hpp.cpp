@@ -206,6 +206,18 @@ void test_ownership() {
     CHECK(weights.metadata("kind") && !weights.metadata("no such key"));
 }
 
+/* A code that stores the negative gradient. */
+void test_gradient_scale() {
+    std::vector<float> w(6, 0.5f), v(w), dw(6, 1.0f), dv(6, -1.0f);
+    lopt::Optimizer opt, other;
+    opt.add("w", w, dw, {2, 3});
+    other.add("w", v, dv, {2, 3});
+    other.set_gradient_scale(-1);
+    opt.step();
+    other.step();
+    CHECK(v == w && w[0] != 0.5f && dv[0] == -1.0f);
+}
+
 void test_state() {
     std::vector<float> w(rows * columns, 0.25f), dw(w.size()), v(w), dv(w.size());
     lopt::Optimizer opt, other;
@@ -246,6 +258,7 @@ int main() {
     test_exceptions();
     test_statuses();
     test_ownership();
+    test_gradient_scale();
     test_state();
     std::printf("%ld passed, %ld failed\n", passed, failed);
     return failed != 0;

@@ -98,6 +98,7 @@ static void test_null(void) {
     REFUSED(lopt_options_init(NULL, sizeof options), "options", "NULL");
     REFUSED(lopt_tensor_options_init(NULL, sizeof tensor_options), "options", "NULL");
     REFUSED(lopt_set_lr_scale(NULL, 1), "opt", "NULL");
+    REFUSED(lopt_set_gradient_scale(NULL, 1), "opt", "NULL");
     REFUSED(lopt_set_tensor_options(NULL, 0, &tensor_options), "opt", "NULL");
     REFUSED(lopt_set_tensor_options(opt, 0, NULL), "options", "NULL");
     REFUSED(lopt_stats(NULL, 0, &statistics), "opt", "NULL");
@@ -262,6 +263,12 @@ static void test_values(void) {
         REFUSED(lopt_set_tensor_options(opt, 0, &options), "lr_scale", "finite");
         options = good, options.weight_decay_scale = bad[i];
         REFUSED(lopt_set_tensor_options(opt, 0, &options), "weight_decay_scale", "finite");
+    }
+    check_context("");
+    static const double no_factors[] = {0, -0.0, NAN, INFINITY, -INFINITY, 9e-31, -9e-31, 1.000001e30, -1e31, 5e-324};
+    for (int i = 0; i < 10; i++) {
+        check_context("value %g", no_factors[i]);
+        REFUSED(lopt_set_gradient_scale(opt, no_factors[i]), "gradient_scale is", "1e-30 to 1e30");
     }
     check_context("");
     options = good, options.frozen = 2;

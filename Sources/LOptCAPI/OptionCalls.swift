@@ -4,7 +4,7 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 16
+private let firstOptions = MemoryLayout<lopt_options>.size - 24
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 32
 
 /// Whether a struct of this size is one that some header had or will have.
@@ -15,6 +15,7 @@ private var defaults: lopt_options {
     var options = lopt_options()
     options.struct_size = MemoryLayout<lopt_options>.size
     options.lr_scale = 1
+    options.gradient_scale = 1
     return options
 }
 
@@ -73,6 +74,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
             "weight_decay_form is \(given.weight_decay_form); allowed are 0 and 1, see lopt_weight_decay_form")
     }
     options.weightDecayForm = form
+    options.gradientScale = given.gradient_scale
     options.totalSteps = given.total_steps
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
@@ -117,6 +119,14 @@ private func initialize<T>(_ out: UnsafeMutablePointer<T>, to value: T, size: In
 public func lopt_set_lr_scale(_ handle: OpaquePointer!, _ scale: Double) -> lopt_status {
     status { () throws(LOptError) in
         try optimizer(handle).pointee.optimizer.setLearningRateScale(scale)
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_set_gradient_scale")
+public func lopt_set_gradient_scale(_ handle: OpaquePointer!, _ scale: Double) -> lopt_status {
+    status { () throws(LOptError) in
+        try optimizer(handle).pointee.optimizer.setGradientScale(scale)
         return LOPT_OK
     }
 }

@@ -16,7 +16,7 @@ public func kernelsBaseline(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ pat
 private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) {
     kernels.pointee = lopt_kernels(
         scratch_floats: { rule in Int64(Scratch.floats(rule!.pointee)) },
-        largest_magnitude: { gradient, count in largestMagnitude(gradient!, Int(count)) },
+        largest_magnitude: { t, begin, end in largestMagnitude(t!.pointee, Int(begin), Int(end)) },
         sweep_a: { t, chunk, scratch in sweepA(t!.pointee, chunk!.pointee, scratch!) },
         update_factors: { rule, t, means in updateFactors(rule!.pointee, t!.pointee, means!) },
         sweep_b: { rule, t, chunk, sums, scratch in

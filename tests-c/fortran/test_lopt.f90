@@ -226,21 +226,24 @@ contains
         call check(abs(moved(0.5_c_double, 0.0_c_double, .false.) - one / 2) < one / 1000, "lr_scale")
         call check(abs(moved(1.0_c_double, 0.25_c_double, .false.) - one - 0.25 * size) < one / 1000, "weight_decay")
         call check(moved(1.0_c_double, 0.25_c_double, .true.) == 0, "frozen")
+        call check(moved(1.0_c_double, 0.0_c_double, .false., gradient_scale=-1.0_c_double) == -one, "gradient_scale")
     end subroutine
 
-    real(c_float) function moved(lr_scale, weight_decay, frozen, size)
+    real(c_float) function moved(lr_scale, weight_decay, frozen, size, gradient_scale)
         real(c_double), intent(in) :: lr_scale, weight_decay
         logical, intent(in) :: frozen
         real(c_float), intent(out), optional :: size
+        real(c_double), intent(in), optional :: gradient_scale
         type(lopt_optimizer) :: opt
         type(lopt_statistics) :: statistics
         real(c_float), target :: w(4), dw(4)
         w = 1
         dw = 1
-        call opt%create(weight_decay=weight_decay, threads=1)
+        call opt%create(weight_decay=weight_decay, threads=1, gradient_scale=gradient_scale)
         call opt%add("w", w, dw)
         call opt%set_tensor_options(0, lr_scale=lr_scale, frozen=frozen)
         call opt%set_lr_scale(1.0_c_double)
+        if (present(gradient_scale)) call opt%set_gradient_scale(gradient_scale)
         call opt%step()
         moved = 1 - w(1)
         call opt%stats(0, statistics)

@@ -78,6 +78,7 @@ typedef struct lopt_tensor_view {
     const float *gradient;
     int64_t count;
     int32_t factored;         /* rank >= 2 */
+    float gradient_scale;     /* the g of the rule is this times what gradient points to */
     float *second_moment;     /* count */
     float *momentum;          /* K planes of count, plane_stride apart */
     float *diagonal;          /* rank < 2: the same */
@@ -132,8 +133,8 @@ typedef struct lopt_apply {
 typedef struct lopt_kernels {
     /* Floats of scratch memory that one worker needs. */
     int64_t (*scratch_floats)(const lopt_rule *rule);
-    /* The largest bit pattern of |g|: infinities and NaN are above all finite numbers. */
-    int32_t (*largest_magnitude)(const float *gradient, int64_t count);
+    /* The largest bit pattern of |g| of the elements begin ..< end: infinities and NaN are above all finite numbers. */
+    int32_t (*largest_magnitude)(const lopt_tensor_view *tensor, int64_t begin, int64_t end);
     /* Sweep A, rank >= 2: sums of g^2 over rows and columns of the chunk; returns the largest bit pattern of |g|. */
     int32_t (*sweep_a)(const lopt_tensor_view *tensor, const lopt_chunk *chunk, float *scratch);
     /* After sweep A: updates lead and trail, makes the factors. means: for each k the means of lead^2, rsqrt(lead)^2,

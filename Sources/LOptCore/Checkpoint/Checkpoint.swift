@@ -5,8 +5,9 @@ import CLOptShims
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
 /// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [4]: scales of learning
-/// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3]: learning-rate scale, weight decay and
-/// its form of the optimizer. Version 0.1.0 wrote no step size and no form: it knew weight decay per step alone.
+/// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3] or [4]: learning-rate scale, weight decay,
+/// its form and the gradient scale of the optimizer, which is written if it is not 1. Version 0.1.0 wrote no step size and the
+/// first two of these: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
 /// 0.1.0 wrote the first alone).
 extension Optimizer {
@@ -48,6 +49,9 @@ extension Optimizer {
             data: { writer throws(LOptError) in try give(contents, to: &writer) })
     }
 
+    /// How many of its own options a checkpoint holds: one that uses nothing newer is what it was before there was that.
+    private var optionNumbers: Int { gradientScale == 1 ? 3 : 4 }
+
     private func describe(
         _ writer: inout SafeTensorsWriter, _ contents: CheckpointContents, _ digests: CheckpointDigests
     ) throws(LOptError) {
@@ -56,7 +60,7 @@ extension Optimizer {
         try writer.metadata("weights", Message(hexadecimal: digest))
         try writer.metadata("checksum", Message(hexadecimal: digests.data.value))
         try writer.metadata("content", Message(hexadecimal: digests.content.value))
-        try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(3))
+        try writer.tensor(UnsafeRawBufferPointer(Tensor.optionsSuffix), .f64, SafeTensors.Shape(optionNumbers))
         for i in 0..<count {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
@@ -76,7 +80,8 @@ extension Optimizer {
         numbers.pointer[0] = learningRateScale
         numbers.pointer[1] = weightDecay
         numbers.pointer[2] = Double(weightDecayForm.rawValue)
-        try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<24]))
+        numbers.pointer[3] = gradientScale
+        try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<(8 * optionNumbers)]))
         taker.end(UnsafeRawBufferPointer(start: nil, count: 0), Tensor.optionsSuffix)
         for i in 0..<count {
             let t = tensors[i]

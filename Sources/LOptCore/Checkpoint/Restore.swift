@@ -55,14 +55,17 @@ extension Optimizer {
         let counters = try Allocation<Int64>(3, options.allocator)
         // Before there were two forms of weight decay there was this one.
         numbers.pointer[2] = Double(WeightDecayForm.perStep.rawValue)
-        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...3)
+        numbers.pointer[3] = 1
+        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...4)
         try Optimizer.checkRestored(numbers.pointer[0], "lr_scale")
         try Optimizer.checkRestored(numbers.pointer[1], "weight_decay")
         guard let form = Int32(exactly: numbers.pointer[2]).flatMap(WeightDecayForm.init(rawValue:)) else {
             throw LOptError(.checkpoint, "weight_decay_form is \(numbers.pointer[2]); allowed are 0 and 1")
         }
+        try Optimizer.asCheckpoint { () throws(LOptError) in try Optimizer.checkGradientScale(numbers.pointer[3]) }
         if changing {
             (learningRateScale, weightDecay, weightDecayForm) = (numbers.pointer[0], numbers.pointer[1], form)
+            gradientScale = numbers.pointer[3]
         }
         for i in 0..<count {
             let t = tensors[i]
@@ -112,8 +115,13 @@ extension Optimizer {
     }
 
     private static func checkRestored(_ value: Double, _ name: StaticString) throws(LOptError) {
+        try asCheckpoint { () throws(LOptError) in try checkScale(value, name) }
+    }
+
+    /// What a caller may not pass makes a damaged checkpoint.
+    private static func asCheckpoint(_ check: () throws(LOptError) -> Void) throws(LOptError) {
         do throws(LOptError) {
-            try checkScale(value, name)
+            try check()
         } catch {
             throw LOptError(.checkpoint, error.message)
         }
@@ -173,10 +181,10 @@ private struct CheckpointReader: ~Copyable {
         return digest.value
     }
 
-    /// The bytes of an array that must be there with this type and shape, or with `shorter`.
+    /// The bytes of an array that must be there with this type and shape, or as a row of numbers with as many of `counts`.
     private mutating func find(
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
-        _ shape: SafeTensors.Shape, or shorter: SafeTensors.Shape? = nil
+        _ shape: SafeTensors.Shape, or counts: ClosedRange<Int>? = nil
     ) throws(LOptError) -> UnsafeRawBufferPointer {
         for i in 0..<tensor.count { name.pointer[i] = tensor[i] }
         let count = tensor.count + suffix.utf8CodeUnitCount
@@ -187,7 +195,8 @@ private struct CheckpointReader: ~Copyable {
         }
         next = index + 1
         let entry = table[index]
-        guard entry.type == type, entry.shape == shape || entry.shape == shorter else {
+        let length = entry.shape.elements ?? 0, isRow = entry.shape == SafeTensors.Shape(length)
+        guard entry.type == type, entry.shape == shape || isRow && counts?.contains(length) == true else {
             throw LOptError(
                 .mismatch,
                 "'\(wanted)' is \(type.name) \(shape.text) here, \(entry.type.name) \(entry.shape.text) in the checkpoint")
@@ -212,8 +221,7 @@ private struct CheckpointReader: ~Copyable {
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
         into numbers: UnsafeMutablePointer<T>, _ counts: ClosedRange<Int>
     ) throws(LOptError) {
-        let data = try find(
-            tensor, suffix, type, SafeTensors.Shape(counts.upperBound), or: SafeTensors.Shape(counts.lowerBound))
+        let data = try find(tensor, suffix, type, SafeTensors.Shape(counts.upperBound), or: counts)
         if let source = data.baseAddress { lopt_system_copy(numbers, source, data.count) }
     }
 }

@@ -35,6 +35,8 @@ public struct OptimizerOptions {
     public var learningRateScale = 1.0
     public var weightDecay = 0.0
     public var weightDecayForm = WeightDecayForm.byStepSize
+    /// What the rule sees of a gradient is this times what it is.
+    public var gradientScale = 1.0
     /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
     public var maxUpdateRatio = 0.0
     /// For weights that know their horizon; there are none yet.
@@ -65,6 +67,7 @@ public struct Optimizer: ~Copyable {
     public internal(set) var learningRateScale: Double
     public internal(set) var weightDecay: Double
     public internal(set) var weightDecayForm: WeightDecayForm
+    public internal(set) var gradientScale: Double
     private(set) var rule: Rule
     let kernels: lopt_kernels
     var pool: ThreadPool
@@ -130,6 +133,7 @@ public struct Optimizer: ~Copyable {
         learningRateScale = options.learningRateScale
         weightDecay = options.weightDecay
         weightDecayForm = options.weightDecayForm
+        gradientScale = options.gradientScale
     }
 
     deinit {
@@ -162,6 +166,7 @@ public struct Optimizer: ~Copyable {
         }
         try checkScale(options.learningRateScale, "lr_scale")
         try checkScale(options.weightDecay, "weight_decay")
+        try checkGradientScale(options.gradientScale)
         try checkScale(options.maxUpdateRatio, "max_update_ratio")
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")
@@ -174,6 +179,13 @@ public struct Optimizer: ~Copyable {
     static func checkScale(_ value: Double, _ name: StaticString) throws(LOptError) {
         guard value >= 0 && value <= largestScale else {
             throw LOptError(.invalidArgument, "\(name) is \(value); allowed are finite numbers, 0 to 1e30")
+        }
+    }
+
+    /// With 0, or what f32 takes for it, nothing would ever be trained: that is a mistake.
+    static func checkGradientScale(_ value: Double) throws(LOptError) {
+        guard abs(value) >= 1 / largestScale && abs(value) <= largestScale else {
+            throw LOptError(.invalidArgument, "gradient_scale is \(value); allowed are finite numbers, 1e-30 to 1e30 or negative ones")
         }
     }
 
@@ -257,6 +269,11 @@ public struct Optimizer: ~Copyable {
     public mutating func setLearningRateScale(_ value: Double) throws(LOptError) {
         try Optimizer.checkScale(value, "lr_scale")
         learningRateScale = value
+    }
+
+    public mutating func setGradientScale(_ value: Double) throws(LOptError) {
+        try Optimizer.checkGradientScale(value)
+        gradientScale = value
     }
 
     func checkIndex(_ index: Int) throws(LOptError) {

@@ -31,7 +31,10 @@ extension Optimizer {
             lopt_system_restore_float(floatState)
         }
         var elements = 0
-        for i in range { elements += tensors[i].geometry.count }
+        for i in range {
+            elements += tensors[i].geometry.count
+            tensors[i].memory.view.gradient_scale = Float(gradientScale)
+        }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
@@ -110,12 +113,16 @@ extension Optimizer {
         return UInt32(bitPattern: largest)
     }
 
+    /// An element as the rule sees it.
+    private func scaled(_ element: Float) -> Float { element * Float(gradientScale) }
+
+    private func isNonfinite(_ g: Float) -> Bool { g.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits }
+
     private func countNonfinite(_ t: Tensor) -> Int64 {
         guard let gradient = t.memory.view.gradient else { return 0 }
         var count: Int64 = 0
         for i in 0..<t.geometry.count {
-            let bits = lopt_load1(gradient + i).bitPattern & 0x7fff_ffff
-            if bits > Optimizer.largestGradientBits { count += 1 }
+            if isNonfinite(scaled(lopt_load1(gradient + i))) { count += 1 }
         }
         return count
     }
@@ -125,10 +132,11 @@ extension Optimizer {
         let t = tensors[index]
         guard let gradient = t.memory.view.gradient else { return "" }
         for i in 0..<t.geometry.count {
-            let value = lopt_load1(gradient + i)
-            if value.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits {
-                return "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
-            }
+            let value = scaled(lopt_load1(gradient + i))
+            guard isNonfinite(value) else { continue }
+            return gradientScale == 1
+                ? "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
+                : "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i), gradient_scale included; allowed is up to 2^50"
         }
         return "gradient of tensor '\(t.identity.name)' is not finite"
     }

@@ -104,9 +104,8 @@ struct Work {
         var chunk = t.pointee.geometry.sumChunk(index)
         if t.pointee.geometry.isFactored {
             t.pointee.memory.largest[index] = kernels.sweep_a(&t.pointee.memory.view, &chunk, scratch)
-        } else if let gradient = t.pointee.memory.view.gradient {
-            t.pointee.memory.largest[index] = kernels.largest_magnitude(
-                gradient + Int(chunk.column0), chunk.column1 - chunk.column0)
+        } else {
+            t.pointee.memory.largest[index] = kernels.largest_magnitude(&t.pointee.memory.view, chunk.column0, chunk.column1)
         }
     }
 

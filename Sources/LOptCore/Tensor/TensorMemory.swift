@@ -87,6 +87,7 @@ private struct Layout {
         var v = lopt_tensor_view()
         v.count = Int64(g.count)
         v.factored = g.isFactored ? 1 : 0
+        v.gradient_scale = 1
         v.second_moment = floats + secondMoment
         v.momentum = floats + momentum
         v.diagonal = floats + diagonal

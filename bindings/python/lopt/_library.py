@@ -32,6 +32,9 @@ class _Options(Structure):
         ("total_steps", c_int64),
         ("hooks", c_void_p * 7),
         ("max_update_ratio", c_double),
+        ("weight_decay_form", c_int32),
+        ("reserved2", c_int32),
+        ("gradient_scale", c_double),
     ]
 
 
@@ -72,6 +75,7 @@ _signatures = {
     "lopt_tensor_options_init": [POINTER(_TensorOptions), c_size_t],
     "lopt_set_tensor_options": [c_void_p, c_int32, POINTER(_TensorOptions)],
     "lopt_set_lr_scale": [c_void_p, c_double],
+    "lopt_set_gradient_scale": [c_void_p, c_double],
     "lopt_stats": [c_void_p, c_int32, POINTER(_Statistics)],
     "lopt_state_size": [c_void_p, c_uint32, POINTER(c_size_t)],
     "lopt_state_write": [c_void_p, c_uint32, c_void_p, c_size_t],
@@ -154,13 +158,15 @@ class Optimizer:
     Other options as in lopt.h. Raises lopt.Error, whose message says what is wrong and what is allowed.
     """
 
-    def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0):
+    def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,
+                 gradient_scale=1.0):
         self._handle = c_void_p()
         self._memory = []  # what a tensor's memory belongs to, kept as long as the library knows its address
         options = _Options()
         _check(_lopt.lopt_options_init(byref(options), ctypes.sizeof(options)))
         options.threads, options.lr_scale, options.weight_decay = threads, lr_scale, weight_decay
         options.total_steps, options.max_update_ratio = total_steps, max_update_ratio
+        options.gradient_scale = gradient_scale
         with _Weights(weights) as handle:
             _check(_lopt.lopt_create(handle, byref(options), byref(self._handle)))
 
@@ -205,6 +211,9 @@ class Optimizer:
 
     def set_lr_scale(self, lr_scale):
         _check(_lopt.lopt_set_lr_scale(self._handle, lr_scale))
+
+    def set_gradient_scale(self, gradient_scale):
+        _check(_lopt.lopt_set_gradient_scale(self._handle, gradient_scale))
 
     def set_tensor_options(self, index, lr_scale=1.0, weight_decay_scale=1.0, frozen=False):
         options = _TensorOptions()

@@ -137,6 +137,10 @@ class Library(unittest.TestCase):
         self.assertEqual(moved(lopt.Optimizer(), frozen=True), 0)
         limited = moved(lopt.Optimizer(max_update_ratio=1e-6))
         self.assertTrue(0 < limited < one / 10)
+        self.assertEqual(moved(lopt.Optimizer(gradient_scale=-1)), -one)
+        negative = lopt.Optimizer()
+        negative.set_gradient_scale(-1)
+        self.assertEqual(moved(negative), -one)
 
     def test_memory_is_kept_alive(self):
         """What was added is still there when the caller has let go of it."""

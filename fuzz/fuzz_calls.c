@@ -86,7 +86,7 @@ static lopt_options some_options(host *h) {
     if (which & 2) o.max_isa = PICK(h, choices);
     if (which & 4) o.nonfinite = PICK(h, choices);
     if (which & 8) o.lr_scale = a_number(h), o.weight_decay = a_number(h), o.gradient_scale = a_number(h);
-    if (which & 16) o.total_steps = PICK(h, totals), o.max_update_ratio = a_number(h);
+    if (which & 16) o.total_steps = PICK(h, totals), o.max_update_ratio = a_number(h), o.max_gradient_norm = a_number(h);
     if (which & 32) o.parallel_for.run = run_tasks, o.threads = o.threads == 0 ? 1 : o.threads;
     if (which & 64) o.struct_size = next(h);
     o.allocator = fuzz_allocator(&h->books);

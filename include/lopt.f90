@@ -44,7 +44,7 @@ module lopt
         type(c_ptr) :: hooks(7) ! allocator, parallel_for, log
         real(c_double) :: max_update_ratio
         integer(c_int32_t) :: weight_decay_form, reserved2
-        real(c_double) :: gradient_scale
+        real(c_double) :: gradient_scale, max_gradient_norm
     end type
 
     type, bind(c) :: tensor_options_t
@@ -59,7 +59,8 @@ module lopt
         integer(c_int64_t) :: steps, steps_skipped, nonfinite
         real(c_double) :: gradient_rms, update_rms, parameter_rms, blackbox_share
         integer(c_int64_t) :: updates_limited, steps_idle, nonfinite_parameters
-        real(c_double) :: step_size
+        real(c_double) :: step_size, gradient_norm
+        integer(c_int64_t) :: steps_clipped
     end type
 
     ! One thread at a time. A copy is the same optimizer: destroy one of them.
@@ -183,11 +184,11 @@ contains
 
     ! weights: the name of built-in weights; weights_file: the path of others. The rest as in lopt_options.
     subroutine create(self, weights, weights_file, threads, nonfinite, lr_scale, weight_decay, total_steps, max_update_ratio, &
-                      gradient_scale, status)
+                      gradient_scale, max_gradient_norm, status)
         class(lopt_optimizer), intent(inout) :: self
         character(*), intent(in), optional :: weights, weights_file
         integer, intent(in), optional :: threads, nonfinite
-        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio, gradient_scale
+        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio, gradient_scale, max_gradient_norm
         integer(c_int64_t), intent(in), optional :: total_steps
         integer, intent(out), optional :: status
         type(options_t) :: options
@@ -204,6 +205,7 @@ contains
         if (present(total_steps)) options%total_steps = total_steps
         if (present(max_update_ratio)) options%max_update_ratio = max_update_ratio
         if (present(gradient_scale)) options%gradient_scale = gradient_scale
+        if (present(max_gradient_norm)) options%max_gradient_norm = max_gradient_norm
         if (present(weights_file)) then
             found = c_weights_load(trim(weights_file)//c_null_char, c_null_ptr, chosen)
         else if (present(weights)) then

@@ -196,8 +196,8 @@ LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, co
  * that a caller could hold.
  *
  * Gradients are looked at before anything is written. A gradient element that is NaN, infinite or of magnitude above
- * 2^50 (its square would not fit f32 sums), gradient_scale included, counts as not finite, and the policy in the options decides: by default no
- * tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
+ * 2^50 (its square would not fit f32 sums), gradient_scale included, counts as not finite, and the policy in the options decides:
+ * by default no tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
  *
  * A tensor whose gradient is 0 in all elements is idle in that step: it stays as it is, with its state and its step counter,
  * as if lopt_step_tensor had been called for the others only. So heads that are trained in turn, experts, unused branches and a
@@ -215,7 +215,9 @@ LOPT_NODISCARD lopt_status lopt_step(lopt_optimizer *opt);
 
 /* Takes one step of one tensor, as soon as its gradient is there: a training code can so free or reuse gradient memory
  * during its backward pass. Every tensor counts its own steps; stepping each tensor once gives the same bits as one
- * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index. */
+ * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index, or with max_gradient_norm: the norm of all gradients
+ * together is not known here, and steps that are clipped otherwise than was asked for are not taken. A program that knows the norm
+ * passes the factor with lopt_set_gradient_scale. */
 LOPT_NODISCARD lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
 
 /* ====================================================================================================================
@@ -385,6 +387,12 @@ struct lopt_options {
                                   lopt_set_gradient_scale): 1 / batch for gradients that are summed over a batch, -1 for codes
                                   that store the negative; a number between 1e-30 and 1e30, or between -1e30 and -1e-30;
                                   default 1                                                                        */
+    double max_gradient_norm;  /* clipping: if the norm of all gradients of a step together, gradient_scale included, is above
+                                  this, the rule sees them multiplied by max_gradient_norm / norm; 1e-30 to 1e30, or 0, the
+                                  default: no clipping. Tensors that are frozen or skipped do not count. lopt_step_tensor, which does not
+                                  know the norm, refuses. The norm is that of f32 sums, of the same bits with any number
+                                  of threads. Not kept in checkpoints. lopt needs no clipping to be stable; where a recipe has
+                                  it, this costs no pass over memory                                               */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
@@ -430,7 +438,7 @@ typedef struct lopt_statistics {
     int64_t steps;            /* steps taken; of all tensors: the largest                                           */
     int64_t steps_skipped;    /* steps not taken because of gradients that were not finite                          */
     int64_t nonfinite;        /* gradient elements seen that were not finite, in all                                */
-    double gradient_rms;
+    double gradient_rms;      /* as the rule saw it, gradient_scale and clipping included                             */
     double update_rms;        /* of the change of the parameters, weight decay not counted                          */
     double parameter_rms;     /* before the step, elements that are not finite not counted                          */
     double blackbox_share;    /* RMS(blackbox) / (RMS(blackbox) + RMS(nominal)): 0 all nominal, 1 all blackbox      */
@@ -439,6 +447,9 @@ typedef struct lopt_statistics {
     int64_t nonfinite_parameters; /* elements of the parameters that were NaN or infinite before the step          */
     double step_size;         /* of one tensor: the step size that its weights chose, the scales included; what
                                  weight_decay is multiplied by. Of all: 0                                            */
+    double gradient_norm;     /* with max_gradient_norm, whatever the index: the norm of all gradients together in the last
+                                 lopt_step that was taken, before clipping; without it 0                             */
+    int64_t steps_clipped;    /* steps in which it was above max_gradient_norm, of this optimizer since lopt_create  */
 } lopt_statistics;
 
 /* index -1: all tensors together. Errors: INVALID_ARGUMENT. */

@@ -49,6 +49,7 @@ static void types(void) {
     FIELD(lopt_options, weight_decay), FIELD(lopt_options, total_steps), FIELD(lopt_options, allocator);
     FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
     FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2), FIELD(lopt_options, gradient_scale);
+    FIELD(lopt_options, max_gradient_norm);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);
     FIELD(lopt_tensor_options, weight_decay_scale), FIELD(lopt_tensor_options, frozen);
@@ -59,6 +60,7 @@ static void types(void) {
     FIELD(lopt_statistics, parameter_rms), FIELD(lopt_statistics, blackbox_share);
     FIELD(lopt_statistics, updates_limited), FIELD(lopt_statistics, steps_idle);
     FIELD(lopt_statistics, nonfinite_parameters), FIELD(lopt_statistics, step_size);
+    FIELD(lopt_statistics, gradient_norm), FIELD(lopt_statistics, steps_clipped);
     SIZE(lopt_information);
     FIELD(lopt_information, struct_size), FIELD(lopt_information, isa), FIELD(lopt_information, threads);
     FIELD(lopt_information, tensors), FIELD(lopt_information, uses_total_steps), FIELD(lopt_information, parameters);

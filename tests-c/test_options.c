@@ -56,6 +56,9 @@ static void test_ranges(void) {
     o = good, o.lr_scale = 0, CREATE_WORKS(&o, "lr_scale 0");
     o = good, o.lr_scale = 1e30, CREATE_WORKS(&o, "lr_scale 1e30");
     o = good, o.weight_decay = 1, CREATE_WORKS(&o, "weight_decay 1");
+    for (int i = 0; i < 5; i++) o = good, o.max_gradient_norm = no_scales[i], CREATE_REFUSED(&o, "max_gradient_norm is", "1e-30 to 1e30");
+    o = good, o.max_gradient_norm = 9e-31, CREATE_REFUSED(&o, "max_gradient_norm is", "1e-30 to 1e30");
+    o = good, o.max_gradient_norm = 1, CREATE_WORKS(&o, "max_gradient_norm");
     static const double no_factors[] = {0, NAN, INFINITY, -INFINITY, 9e-31, -9e-31, 1.000001e30, -1e31, 5e-324};
     for (int i = 0; i < 9; i++) o = good, o.gradient_scale = no_factors[i], CREATE_REFUSED(&o, "gradient_scale", "1e-30 to 1e30");
     static const double factors[] = {-1, 0.125, 1e-30, -1e-30};
@@ -229,6 +232,7 @@ static void test_defaults(void) {
     CHECK_INT(options.reserved2, 0);
     CHECK_NEAR(options.lr_scale, 1, 0);
     CHECK_NEAR(options.gradient_scale, 1, 0);
+    CHECK_NEAR(options.max_gradient_norm, 0, 0);
     CHECK_NEAR(options.weight_decay, 0, 0);
     CHECK_INT(options.total_steps, 0);
     CHECK(!options.allocator.allocate && !options.allocator.deallocate && !options.allocator.context);

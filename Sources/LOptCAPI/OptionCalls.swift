@@ -4,8 +4,8 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 24
-let firstStatistics = MemoryLayout<lopt_statistics>.size - 32
+private let firstOptions = MemoryLayout<lopt_options>.size - 32
+let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
 
 /// Whether a struct of this size is one that some header had or will have.
 func isSize(_ size: Int, from first: Int) -> Bool { size >= first && size % 8 == 0 }
@@ -75,6 +75,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     }
     options.weightDecayForm = form
     options.gradientScale = given.gradient_scale
+    options.maxGradientNorm = given.max_gradient_norm
     options.totalSteps = given.total_steps
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)

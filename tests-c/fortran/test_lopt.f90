@@ -226,7 +226,8 @@ contains
         call check(abs(moved(0.5_c_double, 0.0_c_double, .false.) - one / 2) < one / 1000, "lr_scale")
         call check(abs(moved(1.0_c_double, 0.25_c_double, .false.) - one - 0.25 * size) < one / 1000, "weight_decay")
         call check(moved(1.0_c_double, 0.25_c_double, .true.) == 0, "frozen")
-        call check(moved(1.0_c_double, 0.0_c_double, .false., gradient_scale=-1.0_c_double) == -one, "gradient_scale")
+        call check(abs(moved(1.0_c_double, 0.0_c_double, .false., gradient_scale=-1.0_c_double) + one) < one / 1000, &
+            "gradient_scale")
     end subroutine
 
     real(c_float) function moved(lr_scale, weight_decay, frozen, size, gradient_scale)
@@ -239,7 +240,7 @@ contains
         real(c_float), target :: w(4), dw(4)
         w = 1
         dw = 1
-        call opt%create(weight_decay=weight_decay, threads=1, gradient_scale=gradient_scale)
+        call opt%create(weight_decay=weight_decay, threads=1, gradient_scale=gradient_scale, max_gradient_norm=3.0_c_double)
         call opt%add("w", w, dw)
         call opt%set_tensor_options(0, lr_scale=lr_scale, frozen=frozen)
         call opt%set_lr_scale(1.0_c_double)
@@ -247,6 +248,7 @@ contains
         call opt%step()
         moved = 1 - w(1)
         call opt%stats(0, statistics)
+        if (.not. frozen) call check(abs(statistics%gradient_norm - 2) < 1e-6_c_double .and. statistics%steps_clipped == 0, "norm")
         if (present(size)) size = real(statistics%step_size, c_float)
         call opt%destroy()
     end function

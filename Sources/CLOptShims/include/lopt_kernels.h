@@ -92,6 +92,7 @@ typedef struct lopt_tensor_view {
     float *lead, *trail;                 /* K x lead_count, K x trail_count */
     float *lead_factor, *trail_factor;   /* the same: R_k and C_k of update-rule.md */
     float *lead_partial, *trail_partial; /* sums of g^2: column_chunks x lead_count, row_chunks x trail_count */
+    double partial_scale;                /* what they are still to be multiplied by: gradient_scale has changed since by its root */
     /* The first layer, with the second-moment normalisers and the step features folded in. */
     const float *element_weights; /* (g p v rsqrt(v), then for each k: m, m rsqrt(v), factored g, factored m and, for rank
                                      < 2, diag, rsqrt(diag)) x hidden */
@@ -133,8 +134,9 @@ typedef struct lopt_apply {
 typedef struct lopt_kernels {
     /* Floats of scratch memory that one worker needs. */
     int64_t (*scratch_floats)(const lopt_rule *rule);
-    /* The largest bit pattern of |g| of the elements begin ..< end: infinities and NaN are above all finite numbers. */
-    int32_t (*largest_magnitude)(const lopt_tensor_view *tensor, int64_t begin, int64_t end);
+    /* The largest bit pattern of |g| of the elements begin ..< end: infinities and NaN are above all finite numbers. Beside it the
+     * sum of g^2. */
+    int32_t (*largest_magnitude)(const lopt_tensor_view *tensor, int64_t begin, int64_t end, double *squares);
     /* Sweep A, rank >= 2: sums of g^2 over rows and columns of the chunk; returns the largest bit pattern of |g|. */
     int32_t (*sweep_a)(const lopt_tensor_view *tensor, const lopt_chunk *chunk, float *scratch);
     /* After sweep A: updates lead and trail, makes the factors. means: for each k the means of lead^2, rsqrt(lead)^2,

@@ -37,6 +37,8 @@ public struct OptimizerOptions {
     public var weightDecayForm = WeightDecayForm.byStepSize
     /// What the rule sees of a gradient is this times what it is.
     public var gradientScale = 1.0
+    /// The norm of all gradients of a step together is kept to this; 0: no limit.
+    public var maxGradientNorm = 0.0
     /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
     public var maxUpdateRatio = 0.0
     /// For weights that know their horizon; there are none yet.
@@ -87,6 +89,9 @@ public struct Optimizer: ~Copyable {
     /// The number of the last step, or of that which single tensors are at, see `noteStep`.
     var lastStep = 1
     var lastStepIsWhole = false
+    /// Of the last step, before it was clipped, and how many were; of steps with `maxGradientNorm`.
+    var gradientNorm = 0.0
+    var stepsClipped: Int64 = 0
     /// Elements of all tensors.
     public private(set) var parameters = 0
 
@@ -167,6 +172,10 @@ public struct Optimizer: ~Copyable {
         try checkScale(options.learningRateScale, "lr_scale")
         try checkScale(options.weightDecay, "weight_decay")
         try checkGradientScale(options.gradientScale)
+        let norm = options.maxGradientNorm
+        guard norm == 0 || norm >= 1 / largestScale && norm <= largestScale else {
+            throw LOptError(.invalidArgument, "max_gradient_norm is \(norm); allowed are 0 (no clipping) and 1e-30 to 1e30")
+        }
         try checkScale(options.maxUpdateRatio, "max_update_ratio")
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")

@@ -22,6 +22,9 @@ public struct Statistics: Sendable {
     public var blackboxShare = 0.0
     /// Updates that `maxUpdateRatio` made smaller.
     public var updatesLimited: Int64 = 0
+    /// Of all tensors together, see `Optimizer.clip`.
+    public var gradientNorm = 0.0
+    public var stepsClipped: Int64 = 0
 }
 
 extension Optimizer {
@@ -31,6 +34,7 @@ extension Optimizer {
         var result = Statistics()
         var sums = StepSums()
         var elements = 0
+        (result.gradientNorm, result.stepsClipped) = (gradientNorm, stepsClipped)
         for i in index.map({ $0..<($0 + 1) }) ?? 0..<count {
             result.steps = max(result.steps, tensors[i].progress.steps)
             result.stepsSkipped = max(result.stepsSkipped, tensors[i].progress.stepsSkipped)

@@ -18,6 +18,10 @@ extension Optimizer {
     /// One step of one tensor.
     public mutating func step(_ index: Int, hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         try checkIndex(index)
+        guard options.maxGradientNorm == 0 else {
+            throw LOptError(
+                .invalidArgument, "max_gradient_norm needs all gradients at once: lopt_step. By tensor, lopt_set_gradient_scale clips")
+        }
         return try step(index..<(index + 1), isWhole: false, hostFloat)
     }
 
@@ -34,6 +38,7 @@ extension Optimizer {
         for i in range {
             elements += tensors[i].geometry.count
             tensors[i].memory.view.gradient_scale = Float(gradientScale)
+            tensors[i].memory.view.partial_scale = 1
         }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
@@ -48,6 +53,7 @@ extension Optimizer {
             if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
             if options.nonfinite == .skipStep { return outcome }
         }
+        if options.maxGradientNorm > 0 { clip(range) }
         noteStep(range, isWhole: isWhole)
         // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
         var begin = range.lowerBound
@@ -107,7 +113,7 @@ extension Optimizer {
     static let leastGradientBits = Float.leastNormalMagnitude.bitPattern
 
     /// Bits of the largest magnitude of the gradient, as sweep A found it.
-    private func largestGradient(_ t: Tensor) -> UInt32 {
+    func largestGradient(_ t: Tensor) -> UInt32 {
         var largest: Int32 = 0
         for chunk in 0..<t.geometry.sumChunks { largest = max(largest, t.memory.largest[chunk]) }
         return UInt32(bitPattern: largest)

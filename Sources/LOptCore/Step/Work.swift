@@ -105,7 +105,8 @@ struct Work {
         if t.pointee.geometry.isFactored {
             t.pointee.memory.largest[index] = kernels.sweep_a(&t.pointee.memory.view, &chunk, scratch)
         } else {
-            t.pointee.memory.largest[index] = kernels.largest_magnitude(&t.pointee.memory.view, chunk.column0, chunk.column1)
+            t.pointee.memory.largest[index] = kernels.largest_magnitude(
+                &t.pointee.memory.view, chunk.column0, chunk.column1, t.pointee.memory.momentSums + index)
         }
     }
 

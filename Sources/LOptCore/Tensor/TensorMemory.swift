@@ -4,7 +4,7 @@ import CLOptShims
 struct TensorMemory {
     /// As the kernels see the tensor, the caller's memory included.
     var view: lopt_tensor_view
-    /// Sums of sweep B, LOPT_SUMS_B of them for each chunk. From the end of the sweep on the first chunk's are those of the tensor.
+    /// Sums of sweep B, LOPT_SUMS_B of them for each chunk; before it, for rank < 2, of g^2 of each chunk of sweep A. From the end of the sweep on the first chunk's are those of the tensor.
     let momentSums: UnsafeMutablePointer<Double>
     /// Sums of the last sweep C or D, LOPT_SUMS_C of them for each chunk.
     let stepSums: UnsafeMutablePointer<Double>
@@ -87,7 +87,6 @@ private struct Layout {
         var v = lopt_tensor_view()
         v.count = Int64(g.count)
         v.factored = g.isFactored ? 1 : 0
-        v.gradient_scale = 1
         v.second_moment = floats + secondMoment
         v.momentum = floats + momentum
         v.diagonal = floats + diagonal

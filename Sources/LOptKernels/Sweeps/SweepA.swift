@@ -1,13 +1,22 @@
 import CLOptShims
 
 /// The largest bit pattern of |g|. Infinities and NaN lie above every finite number, so one comparison finds them all, and
-/// the maximum does not depend on any order.
-func largestMagnitude(_ t: lopt_tensor_view, _ begin: Int, _ end: Int) -> Int32 {
-    let gradient = Gradient(t, begin)
+/// the maximum does not depend on any order. Also the sum of g^2.
+func largestMagnitude(_ t: lopt_tensor_view, _ begin: Int, _ end: Int, _ squares: inout Double) -> Int32 {
     let magnitude = lopt_isplat(0x7fff_ffff)
     var largest = lopt_isplat(0)
-    forEachVector(end - begin) { i, n in
-        largest = lopt_imax(largest, lopt_iand(lopt_bits(gradient.vector(i, n)), magnitude))
+    var offset = begin
+    squares = 0
+    while offset < end {
+        let count = min(LOPT_TILE, end - offset), gradient = Gradient(t, offset)
+        var sum = lopt_splat(0)
+        forEachVectorOnce(count) { i, n in
+            let g = gradient.vector(i, n)
+            largest = lopt_imax(largest, lopt_iand(lopt_bits(g), magnitude))
+            sum = lopt_fma(g, g, sum)
+        }
+        squares += Double(lopt_sum(sum))
+        offset += count
     }
     return lopt_imax_lanes(largest)
 }

@@ -35,6 +35,7 @@ class _Options(Structure):
         ("weight_decay_form", c_int32),
         ("reserved2", c_int32),
         ("gradient_scale", c_double),
+        ("max_gradient_norm", c_double),
     ]
 
 
@@ -62,6 +63,8 @@ class _Statistics(Structure):
         ("steps_idle", c_int64),
         ("nonfinite_parameters", c_int64),
         ("step_size", c_double),
+        ("gradient_norm", c_double),
+        ("steps_clipped", c_int64),
     ]
 
 
@@ -159,14 +162,14 @@ class Optimizer:
     """
 
     def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,
-                 gradient_scale=1.0):
+                 gradient_scale=1.0, max_gradient_norm=0.0):
         self._handle = c_void_p()
         self._memory = []  # what a tensor's memory belongs to, kept as long as the library knows its address
         options = _Options()
         _check(_lopt.lopt_options_init(byref(options), ctypes.sizeof(options)))
         options.threads, options.lr_scale, options.weight_decay = threads, lr_scale, weight_decay
         options.total_steps, options.max_update_ratio = total_steps, max_update_ratio
-        options.gradient_scale = gradient_scale
+        options.gradient_scale, options.max_gradient_norm = gradient_scale, max_gradient_norm
         with _Weights(weights) as handle:
             _check(_lopt.lopt_create(handle, byref(options), byref(self._handle)))
 

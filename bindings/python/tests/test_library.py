@@ -137,10 +137,14 @@ class Library(unittest.TestCase):
         self.assertEqual(moved(lopt.Optimizer(), frozen=True), 0)
         limited = moved(lopt.Optimizer(max_update_ratio=1e-6))
         self.assertTrue(0 < limited < one / 10)
-        self.assertEqual(moved(lopt.Optimizer(gradient_scale=-1)), -one)
+        self.assertAlmostEqual(moved(lopt.Optimizer(gradient_scale=-1)), -one, delta=one / 1000)
+        clipped = lopt.Optimizer(max_gradient_norm=0.5)
+        moved(clipped)
+        self.assertAlmostEqual(clipped.stats()["gradient_norm"], 2, delta=1e-6)
+        self.assertEqual(clipped.stats()["steps_clipped"], 1)
         negative = lopt.Optimizer()
         negative.set_gradient_scale(-1)
-        self.assertEqual(moved(negative), -one)
+        self.assertAlmostEqual(moved(negative), -one, delta=one / 1000)
 
     def test_memory_is_kept_alive(self):
         """What was added is still there when the caller has let go of it."""

@@ -251,6 +251,16 @@ static void fill(host *h) {
     for (unsigned i = begin; i < POOL && i < begin + count; i++) to[i] = which & 4 ? value * (float)(i % 13) : value;
 }
 
+static lopt_status step_with(host *h, lopt_optimizer *opt) {
+    lopt_information i = {.struct_size = sizeof i};
+    float *p[8], *g[8];
+    unsigned which = next(h);
+    for (int k = 0; k < 8; k++) p[k] = parameters + next(h) * 8u % POOL, g[k] = gradients + next(h) * 8u % POOL;
+    if (which & 1) p[which / 8 % 8] = NULL;
+    int32_t count = lopt_info(opt, &i) == LOPT_OK && i.tensors <= 8 ? i.tensors : an_index(h) % 8;
+    return lopt_step_with(opt, which & 2 ? an_index(h) % 8 : count, which == 4 ? NULL : p, which == 6 ? NULL : g);
+}
+
 /* Calls on an optimizer: when one fails, everything is as it was. */
 static void call(host *h, unsigned code) {
     lopt_optimizer *opt = an_optimizer(h);
@@ -269,7 +279,7 @@ static void call(host *h, unsigned code) {
     case 8: status = lopt_bind(opt, an_index(h), next(h) & 1 ? NULL : parameters, next(h) & 1 ? NULL : gradients); break;
     case 9: status = lopt_save(opt, a_path(h), some_contents(h)); break;
     case 10: status = lopt_restore(opt, a_path(h), some_contents(h)); break;
-    case 11: status = bind_many(h, opt); break;
+    case 11: status = next(h) & 1 ? step_with(h, opt) : bind_many(h, opt); break;
     }
     PROMISE(fuzz_is_status(status));
     PROMISE(status != LOPT_ERROR_WEIGHTS);

@@ -213,6 +213,16 @@ LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, co
  * is NULL or a gradient that overlaps a parameter), NONFINITE (only under that policy). */
 LOPT_NODISCARD lopt_status lopt_step(lopt_optimizer *opt);
 
+/* Takes one step with the memory that is passed: parameters[i] and gradients[i] are those of tensor i, for codes in which they move
+ * from step to step. For all tensors, or the call fails and they have the memory of before. It stays theirs, as after
+ * lopt_bind_many with the same pointers: that of gradients is free when the call has returned, that of parameters is where
+ * checkpoints find them. Tensors may be added with NULL for both. Gradients are only read.
+ *
+ * Takes no longer than lopt_step where parameters have not moved but for a look at where gradients are, else n log n steps of n
+ * tensors. Errors as lopt_step, and INVALID_ARGUMENT (an array is NULL, count is not the number of tensors, as lopt_bind). */
+LOPT_NODISCARD lopt_status lopt_step_with(lopt_optimizer *opt, int32_t count, float *const *parameters, float *const *gradients)
+    LOPT_READS(3, 2) LOPT_READS(4, 2);
+
 /* Takes one step of one tensor, as soon as its gradient is there: a training code can so free or reuse gradient memory
  * during its backward pass. Every tensor counts its own steps; stepping each tensor once gives the same bits as one
  * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index, or with max_gradient_norm: the norm of all gradients

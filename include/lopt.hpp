@@ -244,6 +244,13 @@ public:
 
     /* LOPT_SKIPPED_NONFINITE is no error: it is returned. */
     Result step() { return Errors::check(lopt_step(handle_)); }
+    /* The memory of every tensor at this step, see lopt_step_with. */
+    Result step_with(const std::vector<float *> &parameters, const std::vector<float *> &gradients) {
+        if (parameters.size() != gradients.size() || parameters.size() > INT32_MAX)
+            return Errors::fail(LOPT_ERROR_INVALID_ARGUMENT, "there are not as many gradients as parameters");
+        return Errors::check(
+            lopt_step_with(handle_, static_cast<std::int32_t>(parameters.size()), parameters.data(), gradients.data()));
+    }
     Result step_tensor(std::int32_t index) { return Errors::check(lopt_step_tensor(handle_, index)); }
 
     Result set_lr_scale(double scale) { return Errors::check(lopt_set_lr_scale(handle_, scale)); }

@@ -206,6 +206,23 @@ void test_ownership() {
     CHECK(weights.metadata("kind") && !weights.metadata("no such key"));
 }
 
+/* Containers whose memory moves. */
+void test_step_with() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f), v(w);
+    lopt::Optimizer opt, other;
+    opt.add("w", nullptr, nullptr, {2, 3});
+    other.add("w", v, dw, {2, 3});
+    for (int step = 0; step < 3; step++) {
+        std::vector<float> moved(w), gradient(dw);
+        opt.step_with({moved.data()}, {gradient.data()});
+        other.step();
+        w.swap(moved);
+        CHECK(w == v);
+        CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "gradients", [&] { opt.step_with({w.data()}, {}); }));
+        CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "parameters", [&] { opt.step_with({}, {}); }));
+    }
+}
+
 /* A code that stores the negative gradient. */
 void test_gradient_scale() {
     std::vector<float> w(6, 0.5f), v(w), dw(6, 1.0f), dv(6, -1.0f);
@@ -258,6 +275,7 @@ int main() {
     test_exceptions();
     test_statuses();
     test_ownership();
+    test_step_with();
     test_gradient_scale();
     test_state();
     std::printf("%ld passed, %ld failed\n", passed, failed);

@@ -85,6 +85,10 @@ static void test_null(void) {
     REFUSED(lopt_bind_many(opt, 1, NULL), "bindings", "NULL");
     REFUSED(lopt_step(NULL), "opt", "NULL");
     REFUSED(lopt_step_tensor(NULL, 0), "opt", "NULL");
+    float *two[2] = {memory, memory};
+    REFUSED(lopt_step_with(NULL, 2, two, two), "opt", "NULL");
+    REFUSED(lopt_step_with(opt, 2, NULL, two), "parameters", "NULL");
+    REFUSED(lopt_step_with(opt, 2, two, NULL), "gradients", "NULL");
     REFUSED(lopt_save(NULL, "x", 0), "opt", "NULL");
     REFUSED(lopt_save(opt, NULL, 0), "path", "NULL");
     REFUSED(lopt_restore(NULL, "x", 0), "opt", "NULL");
@@ -191,6 +195,13 @@ static void test_indices(void) {
     check_context("");
     REFUSED(lopt_bind_many(opt, -1, (lopt_binding[]){{0, memory, gradient}}), "count is -1", "negative");
     REFUSED(lopt_bind_many(opt, INT32_MIN, NULL), "count is", "negative");
+    static const int32_t counts[] = {-1, 0, 1, 3, INT32_MAX, INT32_MIN};
+    for (int i = 0; i < 6; i++) {
+        float *some[3] = {memory, memory, memory};
+        check_context("count %d", counts[i]);
+        REFUSED(lopt_step_with(opt, counts[i], some, some), "count is", "2 tensors");
+    }
+    check_context("");
     REFUSED(lopt_bind_many(opt, 3, (lopt_binding[]){{1, NULL, NULL}, {0, memory, gradient}, {1, NULL, NULL}}), "index 1",
             "once");
 }

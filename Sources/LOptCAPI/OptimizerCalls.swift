@@ -160,6 +160,21 @@ public func lopt_step(_ handle: OpaquePointer!) -> lopt_status {
     }
 }
 
+@implementation @_cdecl("lopt_step_with")
+public func lopt_step_with(
+    _ handle: OpaquePointer!, _ count: Int32, _ parameters: UnsafePointer<UnsafeMutablePointer<Float>?>!,
+    _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!
+) -> lopt_status {
+    status { (host: UInt64) throws(LOptError) in
+        guard let parameters else { throw missing("parameters") }
+        guard let gradients else { throw missing("gradients") }
+        return report(
+            try changing(handle) { opt throws(LOptError) in
+                try opt.pointee.optimizer.step(Int(count), parameters: parameters, gradients: gradients, hostFloat: host)
+            }, handle)
+    }
+}
+
 @implementation @_cdecl("lopt_step_tensor")
 public func lopt_step_tensor(_ handle: OpaquePointer!, _ index: Int32) -> lopt_status {
     status { (host: UInt64) throws(LOptError) in

@@ -84,6 +84,10 @@ struct TensorPlace {
     /// `Optimizer.memoryChanges` when this tensor's memory was last found good for a step.
     var boundAt = 0
     var span = Span.none
+    /// While the tensor is bound to other memory: that, its number among those that are bound, and, for a step that may fail, what
+    /// there was before.
+    var next = Binding(0, parameter: nil, gradient: nil), previous = Binding(0, parameter: nil, gradient: nil)
+    var number = 0
     /// For `OrderedIndex`.
     var links = SIMD4<Int32>(repeating: -1)
 }

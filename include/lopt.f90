@@ -33,6 +33,7 @@ module lopt
         LOPT_ERROR_NO_MEMORY = -2, LOPT_ERROR_IO = -3, LOPT_ERROR_WEIGHTS = -4, LOPT_ERROR_CHECKPOINT = -5, &
         LOPT_ERROR_MISMATCH = -6, LOPT_ERROR_NONFINITE = -7
     integer(c_int32_t), parameter, public :: LOPT_NONFINITE_SKIP_STEP = 0, LOPT_NONFINITE_SKIP_TENSOR = 1, LOPT_NONFINITE_ERROR = 2
+    integer(c_int32_t), parameter, public :: LOPT_DECAY_ALL = 0, LOPT_DECAY_MATRICES = 1
 
     public :: lopt_last_error, lopt_version
 
@@ -45,6 +46,7 @@ module lopt
         real(c_double) :: max_update_ratio
         integer(c_int32_t) :: weight_decay_form, reserved2
         real(c_double) :: gradient_scale, max_gradient_norm
+        integer(c_int32_t) :: weight_decay_tensors, reserved3
     end type
 
     type, bind(c) :: tensor_options_t
@@ -184,10 +186,10 @@ contains
 
     ! weights: the name of built-in weights; weights_file: the path of others. The rest as in lopt_options.
     subroutine create(self, weights, weights_file, threads, nonfinite, lr_scale, weight_decay, total_steps, max_update_ratio, &
-                      gradient_scale, max_gradient_norm, status)
+                      gradient_scale, max_gradient_norm, weight_decay_tensors, status)
         class(lopt_optimizer), intent(inout) :: self
         character(*), intent(in), optional :: weights, weights_file
-        integer, intent(in), optional :: threads, nonfinite
+        integer, intent(in), optional :: threads, nonfinite, weight_decay_tensors
         real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio, gradient_scale, max_gradient_norm
         integer(c_int64_t), intent(in), optional :: total_steps
         integer, intent(out), optional :: status
@@ -205,6 +207,7 @@ contains
         if (present(total_steps)) options%total_steps = total_steps
         if (present(max_update_ratio)) options%max_update_ratio = max_update_ratio
         if (present(gradient_scale)) options%gradient_scale = gradient_scale
+        if (present(weight_decay_tensors)) options%weight_decay_tensors = int(weight_decay_tensors, c_int32_t)
         if (present(max_gradient_norm)) options%max_gradient_norm = max_gradient_norm
         if (present(weights_file)) then
             found = c_weights_load(trim(weights_file)//c_null_char, c_null_ptr, chosen)

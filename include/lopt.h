@@ -344,6 +344,13 @@ typedef enum lopt_weight_decay_form {
                                     where 0.003 wears a long training down. For its checkpoints, which restore to it      */
 } lopt_weight_decay_form;
 
+/* Which tensors weight_decay is for. */
+typedef enum lopt_weight_decay_tensors {
+    LOPT_DECAY_ALL = 0,
+    LOPT_DECAY_MATRICES = 1      /* those with two or more extents above 1: not biases and the gains of normalisations, as recipes
+                                    with AdamW often have it. [64, 1] is a vector                                      */
+} lopt_weight_decay_tensors;
+
 /* What a step does about gradients that are not finite (see lopt_step). */
 typedef enum lopt_nonfinite {
     LOPT_NONFINITE_SKIP_STEP = 0,   /* no tensor is stepped; returns LOPT_SKIPPED_NONFINITE                     */
@@ -403,6 +410,8 @@ struct lopt_options {
                                   know the norm, refuses. The norm is that of f32 sums, of the same bits with any number
                                   of threads. Not kept in checkpoints. lopt needs no clipping to be stable; where a recipe has
                                   it, this costs no pass over memory                                               */
+    int32_t weight_decay_tensors; /* a lopt_weight_decay_tensors; each tensor's own scale counts beside it           */
+    int32_t reserved3;         /* 0                                                                                */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */

@@ -141,12 +141,54 @@ static void test_checkpoint(int32_t form) {
     problem_free(&p), problem_free(&q);
 }
 
+/* On matrices alone: these step as with decay, all that is a vector or a number as without, [n, 1] among them; idle steps too. A
+ * checkpoint brings that back. */
+static void test_matrices_alone(int32_t form) {
+    static const int is_matrix[] = {0, 0, 1, 1, 1, 0, 0, 1};
+    problem p, q, r, s;
+    problem *all[] = {&p, &q, &r, &s};
+    lopt_optimizer *opt[4];
+    for (int k = 0; k < 4; k++) {
+        lopt_options options = problem_options();
+        options.weight_decay = k == 1 ? 0 : 0.3, options.weight_decay_form = form;
+        options.weight_decay_tensors = k == 0 ? LOPT_DECAY_MATRICES : LOPT_DECAY_ALL;
+        problem_small(all[k]);
+        problem_add(all[k], "column", 2, (int64_t[]){64, 1}), problem_add(all[k], "thin", 4, (int64_t[]){1, 1, 30, 1});
+        problem_add(all[k], "two", 4, (int64_t[]){1, 9, 1, 2});
+        problem_start(all[k]);
+        opt[k] = problem_optimizer(all[k], "star", &options);
+    }
+    for (int step = 0; step < 6; step++) {
+        if (step == 3) {
+            snapshot state = snapshot_of(opt[0], LOPT_WITH_PARAMETERS);
+            CHECK_OK(lopt_state_read(opt[3], LOPT_WITH_PARAMETERS, state.bytes, state.size));
+            snapshot_free(&state);
+        }
+        for (int k = 0; k < 4; k++) {
+            problem_gradient(all[k], step);
+            for (int i = 0; i < p.count; i++) {
+                if ((step + i) % 3 == 0) memset(all[k]->tensors[i].gradient, 0, 4 * (size_t)p.tensors[i].elements);
+            }
+            CHECK_OK(lopt_step(opt[k]));
+        }
+        for (int i = 0; i < p.count; i++) {
+            int64_t n = p.tensors[i].elements;
+            check_context("form %d, step %d, tensor %s", (int)form, step, p.tensors[i].name);
+            CHECK_BITS(p.tensors[i].parameter, is_matrix[i] ? r.tensors[i].parameter : q.tensors[i].parameter, n);
+            if (step >= 3) CHECK_BITS(s.tensors[i].parameter, p.tensors[i].parameter, n);
+        }
+    }
+    check_context("");
+    for (int k = 0; k < 4; k++) lopt_destroy(opt[k]), problem_free(all[k]);
+}
+
 int main(void) {
     for (int32_t form = LOPT_DECAY_BY_STEP_SIZE; form <= LOPT_DECAY_PER_STEP; form++) {
         test_what_is_taken_off("star", form);
         test_what_is_taken_off("star-authors-rule", form);
         test_no_decay_of_a_tensor(form);
         test_checkpoint(form);
+        test_matrices_alone(form);
     }
     test_long_runs();
     return check_end();

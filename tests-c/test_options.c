@@ -52,6 +52,10 @@ static void test_ranges(void) {
     for (int32_t form = -1; form <= 2; form += 3) {
         o = good, o.weight_decay_form = form, CREATE_REFUSED(&o, "weight_decay_form", "lopt_weight_decay_form");
     }
+    for (int32_t which = -1; which <= 2; which += 3) {
+        o = good, o.weight_decay_tensors = which, CREATE_REFUSED(&o, "weight_decay_tensors", "lopt_weight_decay_tensors");
+    }
+    o = good, o.weight_decay_tensors = LOPT_DECAY_MATRICES, CREATE_WORKS(&o, "weight_decay_tensors");
     o = good, o.weight_decay_form = LOPT_DECAY_PER_STEP, CREATE_WORKS(&o, "weight_decay_form");
     o = good, o.lr_scale = 0, CREATE_WORKS(&o, "lr_scale 0");
     o = good, o.lr_scale = 1e30, CREATE_WORKS(&o, "lr_scale 1e30");
@@ -73,6 +77,8 @@ static void test_ranges(void) {
     o = good, o.nonfinite = 3, CREATE_REFUSED(&o, "nonfinite", "0 to 2");
     o = good, o.nonfinite = INT32_MIN, CREATE_REFUSED(&o, "nonfinite", "0 to 2");
     o = good, o.reserved = 1, CREATE_REFUSED(&o, "reserved", "0");
+    o = good, o.reserved2 = 1, CREATE_REFUSED(&o, "reserved", "0");
+    o = good, o.reserved3 = -1, CREATE_REFUSED(&o, "reserved", "0");
     CREATE_WORKS(NULL, "no options");
 }
 
@@ -230,6 +236,8 @@ static void test_defaults(void) {
     CHECK_INT(options.reserved, 0);
     CHECK_INT(options.weight_decay_form, LOPT_DECAY_BY_STEP_SIZE);
     CHECK_INT(options.reserved2, 0);
+    CHECK_INT(options.weight_decay_tensors, LOPT_DECAY_ALL);
+    CHECK_INT(options.reserved3, 0);
     CHECK_NEAR(options.lr_scale, 1, 0);
     CHECK_NEAR(options.gradient_scale, 1, 0);
     CHECK_NEAR(options.max_gradient_norm, 0, 0);

@@ -5,9 +5,9 @@ import CLOptShims
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
 /// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [4]: scales of learning
-/// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3] or [4]: learning-rate scale, weight decay,
-/// its form and the gradient scale of the optimizer, which is written if it is not 1. Version 0.1.0 wrote no step size and the
-/// first two of these: it knew weight decay per step alone.
+/// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay,
+/// its form, the gradient scale and the tensors that decay, of the optimizer; the last ones are left out where they are 1 and 0.
+/// Version 0.1.0 wrote no step size and the first two of these: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
 /// 0.1.0 wrote the first alone).
 extension Optimizer {
@@ -50,7 +50,7 @@ extension Optimizer {
     }
 
     /// How many of its own options a checkpoint holds: one that uses nothing newer is what it was before there was that.
-    private var optionNumbers: Int { gradientScale == 1 ? 3 : 4 }
+    private var optionNumbers: Int { weightDecayTensors != .all ? 5 : gradientScale == 1 ? 3 : 4 }
 
     private func describe(
         _ writer: inout SafeTensorsWriter, _ contents: CheckpointContents, _ digests: CheckpointDigests
@@ -75,12 +75,13 @@ extension Optimizer {
 
     /// All data in the order of `describe`.
     private func give<T: PieceTaker & ~Copyable>(_ contents: CheckpointContents, to taker: inout T) throws(LOptError) {
-        let numbers = try Allocation<Double>(4, options.allocator)
+        let numbers = try Allocation<Double>(5, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
         numbers.pointer[0] = learningRateScale
         numbers.pointer[1] = weightDecay
         numbers.pointer[2] = Double(weightDecayForm.rawValue)
         numbers.pointer[3] = gradientScale
+        numbers.pointer[4] = Double(weightDecayTensors.rawValue)
         try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<(8 * optionNumbers)]))
         taker.end(UnsafeRawBufferPointer(start: nil, count: 0), Tensor.optionsSuffix)
         for i in 0..<count {
@@ -100,7 +101,7 @@ extension Optimizer {
             numbers.pointer[1] = t.options.weightDecayScale
             numbers.pointer[2] = t.options.isFrozen ? 1 : 0
             numbers.pointer[3] = t.progress.stepSize
-            try taker.take(numbers.bytes)
+            try taker.take(UnsafeRawBufferPointer(rebasing: numbers.bytes[..<32]))
             taker.end(t.identity.name, Tensor.optionsSuffix)
         }
     }

@@ -51,21 +51,25 @@ extension Optimizer {
         _ reader: inout CheckpointReader, _ contents: CheckpointContents, changing: Bool
     ) throws(LOptError) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
-        let numbers = try Allocation<Double>(4, options.allocator)
+        let numbers = try Allocation<Double>(5, options.allocator)
         let counters = try Allocation<Int64>(3, options.allocator)
         // Before there were two forms of weight decay there was this one.
         numbers.pointer[2] = Double(WeightDecayForm.perStep.rawValue)
         numbers.pointer[3] = 1
-        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...4)
+        numbers.pointer[4] = 0
+        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...5)
         try Optimizer.checkRestored(numbers.pointer[0], "lr_scale")
         try Optimizer.checkRestored(numbers.pointer[1], "weight_decay")
         guard let form = Int32(exactly: numbers.pointer[2]).flatMap(WeightDecayForm.init(rawValue:)) else {
             throw LOptError(.checkpoint, "weight_decay_form is \(numbers.pointer[2]); allowed are 0 and 1")
         }
+        guard let decaying = Int32(exactly: numbers.pointer[4]).flatMap(WeightDecayTensors.init(rawValue:)) else {
+            throw LOptError(.checkpoint, "weight_decay_tensors is \(numbers.pointer[4]); allowed are 0 and 1")
+        }
         try Optimizer.asCheckpoint { () throws(LOptError) in try Optimizer.checkGradientScale(numbers.pointer[3]) }
         if changing {
             (learningRateScale, weightDecay, weightDecayForm) = (numbers.pointer[0], numbers.pointer[1], form)
-            gradientScale = numbers.pointer[3]
+            (gradientScale, weightDecayTensors) = (numbers.pointer[3], decaying)
         }
         for i in 0..<count {
             let t = tensors[i]

@@ -27,6 +27,13 @@ public enum WeightDecayForm: Int32, Sendable {
     case perStep = 1
 }
 
+/// Which tensors a caller's weight decay is for; the raw values are those of `lopt_weight_decay_tensors`.
+public enum WeightDecayTensors: Int32, Sendable {
+    case all = 0
+    /// With two extents above 1 or more.
+    case matrices = 1
+}
+
 public struct OptimizerOptions {
     /// 0: one per processor this process may use, see lopt_processors.h.
     public var threads = 0
@@ -35,6 +42,7 @@ public struct OptimizerOptions {
     public var learningRateScale = 1.0
     public var weightDecay = 0.0
     public var weightDecayForm = WeightDecayForm.byStepSize
+    public var weightDecayTensors = WeightDecayTensors.all
     /// What the rule sees of a gradient is this times what it is.
     public var gradientScale = 1.0
     /// The norm of all gradients of a step together is kept to this; 0: no limit.
@@ -69,6 +77,7 @@ public struct Optimizer: ~Copyable {
     public internal(set) var learningRateScale: Double
     public internal(set) var weightDecay: Double
     public internal(set) var weightDecayForm: WeightDecayForm
+    public internal(set) var weightDecayTensors: WeightDecayTensors
     public internal(set) var gradientScale: Double
     private(set) var rule: Rule
     let kernels: lopt_kernels
@@ -138,6 +147,7 @@ public struct Optimizer: ~Copyable {
         learningRateScale = options.learningRateScale
         weightDecay = options.weightDecay
         weightDecayForm = options.weightDecayForm
+        weightDecayTensors = options.weightDecayTensors
         gradientScale = options.gradientScale
     }
 

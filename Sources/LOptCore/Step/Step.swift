@@ -43,6 +43,7 @@ extension Optimizer {
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
+            weightDecayTensors: weightDecayTensors,
             maxUpdateRatio: options.maxUpdateRatio,
             isInline: elements < options.leastParallelElements,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,

@@ -20,7 +20,7 @@ extension Work {
             guard t.pointee.geometry.isFactored else { return }
             var kernelRule = rule.kernel
             kernels.update_factors(&kernelRule, &t.pointee.memory.view, t.pointee.memory.factorMeans)
-        case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee.options))
+        case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee))
         }
     }
 
@@ -111,9 +111,10 @@ extension Work {
         t.pointee.progress.stepSize = rule.stepSize(head: head, shift: t.pointee.step.logStepShift)
     }
 
-    func scales(_ options: TensorOptions) -> CallerScales {
-        CallerScales(
-            learningRate: options.learningRate(learningRateScale), weightDecay: options.weightDecay(weightDecay),
+    func scales(_ t: Tensor) -> CallerScales {
+        let decays = weightDecayTensors == .all || t.identity.extentsAboveOne > 1
+        return CallerScales(
+            learningRate: t.options.learningRate(learningRateScale), weightDecay: decays ? t.options.weightDecay(weightDecay) : 0,
             decayForm: weightDecayForm)
     }
 }

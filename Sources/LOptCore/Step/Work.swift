@@ -23,6 +23,7 @@ struct Work {
     let learningRateScale: Double
     let weightDecay: Double
     let weightDecayForm: WeightDecayForm
+    let weightDecayTensors: WeightDecayTensors
     let maxUpdateRatio: Double
     let isInline: Bool
     /// Of the first tensor's step; most often all tensors are at the same.
@@ -124,7 +125,7 @@ struct Work {
         t.pointee.report.wasIdle = true
         t.pointee.report.sums.gradient = 0
         t.pointee.report.sums.dropUpdate()
-        t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee.options))
+        t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee))
         guard t.pointee.step.apply.decay_keep != 1 else { return }
         for index in 0..<t.pointee.geometry.flatChunks { sweepElements(t, index, scratch) }
     }

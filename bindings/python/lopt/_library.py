@@ -36,6 +36,8 @@ class _Options(Structure):
         ("reserved2", c_int32),
         ("gradient_scale", c_double),
         ("max_gradient_norm", c_double),
+        ("weight_decay_tensors", c_int32),
+        ("reserved3", c_int32),
     ]
 
 
@@ -162,7 +164,7 @@ class Optimizer:
     """
 
     def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,
-                 gradient_scale=1.0, max_gradient_norm=0.0):
+                 gradient_scale=1.0, max_gradient_norm=0.0, weight_decay_on_matrices=False):
         self._handle = c_void_p()
         self._memory = []  # what a tensor's memory belongs to, kept as long as the library knows its address
         options = _Options()
@@ -170,6 +172,7 @@ class Optimizer:
         options.threads, options.lr_scale, options.weight_decay = threads, lr_scale, weight_decay
         options.total_steps, options.max_update_ratio = total_steps, max_update_ratio
         options.gradient_scale, options.max_gradient_norm = gradient_scale, max_gradient_norm
+        options.weight_decay_tensors = int(weight_decay_on_matrices)
         with _Weights(weights) as handle:
             _check(_lopt.lopt_create(handle, byref(options), byref(self._handle)))
 

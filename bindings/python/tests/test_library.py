@@ -138,6 +138,7 @@ class Library(unittest.TestCase):
         limited = moved(lopt.Optimizer(max_update_ratio=1e-6))
         self.assertTrue(0 < limited < one / 10)
         self.assertAlmostEqual(moved(lopt.Optimizer(gradient_scale=-1)), -one, delta=one / 1000)
+        self.assertEqual(moved(lopt.Optimizer(weight_decay=0.5, weight_decay_on_matrices=True)), one)
         clipped = lopt.Optimizer(max_gradient_norm=0.5)
         moved(clipped)
         self.assertAlmostEqual(clipped.stats()["gradient_norm"], 2, delta=1e-6)

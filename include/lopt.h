@@ -254,7 +254,7 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
 /* ====================================================================================================================
  *  3. CHECKPOINTS
  *
- *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale and frozen flags; with
+ *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale, frozen flags and averages; with
  *  LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
  *  as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
  *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
@@ -351,6 +351,13 @@ typedef enum lopt_weight_decay_tensors {
                                     with AdamW often have it. [64, 1] is a vector                                      */
 } lopt_weight_decay_tensors;
 
+/* An average a of the parameters p over the steps t = 0, 1, 2, ... of a tensor. */
+typedef enum lopt_average {
+    LOPT_AVERAGE_NONE = 0,
+    LOPT_AVERAGE_GROWING = 1, /* a += (p - a) k / (t + k): of about the last 1 / k of all steps, however many there will be   */
+    LOPT_AVERAGE_EMA = 2      /* a += (p - a) / w: exponential, of about the last w steps; of the first w steps the mean       */
+} lopt_average;
+
 /* What a step does about gradients that are not finite (see lopt_step). */
 typedef enum lopt_nonfinite {
     LOPT_NONFINITE_SKIP_STEP = 0,   /* no tensor is stepped; returns LOPT_SKIPPED_NONFINITE                     */
@@ -411,7 +418,8 @@ struct lopt_options {
                                   of threads. Not kept in checkpoints. lopt needs no clipping to be stable; where a recipe has
                                   it, this costs no pass over memory                                               */
     int32_t weight_decay_tensors; /* a lopt_weight_decay_tensors; each tensor's own scale counts beside it           */
-    int32_t reserved3;         /* 0                                                                                */
+    int32_t average;           /* a lopt_average: of the parameters, see lopt_average_get; default: none           */
+    double average_span;       /* its k or w, 1 to 1e30; 0, the default: 10 for k, 1000 for w                      */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
@@ -440,6 +448,28 @@ typedef struct lopt_tensor_options {
 
 lopt_status lopt_tensor_options_init(lopt_tensor_options *options, size_t struct_size);
 LOPT_NODISCARD lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t index, const lopt_tensor_options *options);
+
+/* ---- An average of the parameters -------------------------------------------------------------------------------- */
+
+/* With `average` in the options every step also takes the parameters that it leaves into an average, which often does better on
+ * unseen data than they do: noise of the last steps is averaged out of it. It costs 4 bytes a parameter, which lopt_info counts,
+ * and a pass over 8. Steps, and so the parameters, have the bits that they have without.
+ *
+ * The first step's parameters are the first average. A step that a tensor does not take (frozen, skipped, idle) leaves its
+ * average as it is; after the last step of an idle tensor it so stays a little behind the parameter. An element that is NaN or
+ * infinite is so in the average for as long as in the parameter. Checkpoints hold averages; after one that has none they begin anew.
+ * The two options are not kept in checkpoints.
+ *
+ * lopt_average_get copies the average of a tensor to `out`, of `count` elements, as many as the tensor has, in its order. Before
+ * the tensor's first step that is the parameter. Errors: INVALID_ARGUMENT (NULL, an unknown index, another count, no average in the
+ * options, a parameter that is NULL where it is what is asked for). */
+LOPT_NODISCARD lopt_status lopt_average_get(const lopt_optimizer *opt, int32_t index, float *out, int64_t count) LOPT_WRITES(3, 4);
+
+/* Puts the averages of all tensors where the parameters are, to evaluate or keep them, and the parameters where the averages were;
+ * the next call puts them back, to the bit. In between what would mix them up is refused (INVALID_ARGUMENT): steps, checkpoints both
+ * ways. lopt_destroy leaves what is there. Allocates nothing. Errors: INVALID_ARGUMENT (opt is NULL, no average in the options,
+ * a parameter that is NULL). */
+LOPT_NODISCARD lopt_status lopt_average_swap(lopt_optimizer *opt);
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */
 

@@ -259,6 +259,16 @@ public:
         return Errors::check(lopt_set_tensor_options(handle_, index, &options));
     }
 
+    /* The average of a tensor; empty after an error that is not thrown. */
+    std::vector<float> average(std::int32_t index, std::size_t count) const {
+        std::vector<float> result(count + 1); /* data() is not NULL for a tensor of no elements either */
+        const lopt_status status = lopt_average_get(handle_, index, result.data(), static_cast<std::int64_t>(count));
+        result.resize(status < 0 ? 0 : count);
+        (void)Errors::check(status);
+        return result;
+    }
+    Result swap_averages() { return Errors::check(lopt_average_swap(handle_)); }
+
     Result save(const std::string &path, std::uint32_t contents = 0) const {
         return Errors::check(lopt_save(handle_, path.c_str(), contents));
     }

@@ -33,9 +33,10 @@ static void types(void) {
     VALUE(LOPT_ISA_AUTO), VALUE(LOPT_ISA_BASELINE), VALUE(LOPT_ISA_AVX2), VALUE(LOPT_ISA_AVX512);
     VALUE(LOPT_NONFINITE_SKIP_STEP), VALUE(LOPT_NONFINITE_SKIP_TENSOR), VALUE(LOPT_NONFINITE_ERROR);
     VALUE(LOPT_DECAY_BY_STEP_SIZE), VALUE(LOPT_DECAY_PER_STEP), VALUE(LOPT_DECAY_ALL), VALUE(LOPT_DECAY_MATRICES);
+    VALUE(LOPT_AVERAGE_NONE), VALUE(LOPT_AVERAGE_GROWING), VALUE(LOPT_AVERAGE_EMA);
     VALUE(LOPT_LOG_INFO), VALUE(LOPT_LOG_WARNING);
     SIZE(lopt_status), SIZE(lopt_isa), SIZE(lopt_nonfinite), SIZE(lopt_weight_decay_form), SIZE(lopt_log_level), SIZE(lopt_task);
-    SIZE(lopt_weight_decay_tensors);
+    SIZE(lopt_weight_decay_tensors), SIZE(lopt_average);
     SIZE(lopt_allocator);
     FIELD(lopt_allocator, allocate), FIELD(lopt_allocator, deallocate), FIELD(lopt_allocator, context);
     SIZE(lopt_parallel_for);
@@ -51,7 +52,7 @@ static void types(void) {
     FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
     FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2), FIELD(lopt_options, gradient_scale);
     FIELD(lopt_options, max_gradient_norm), FIELD(lopt_options, weight_decay_tensors);
-    FIELD(lopt_options, reserved3);
+    FIELD(lopt_options, average), FIELD(lopt_options, average_span);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);
     FIELD(lopt_tensor_options, weight_decay_scale), FIELD(lopt_tensor_options, frozen);

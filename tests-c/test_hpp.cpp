@@ -3,6 +3,7 @@
 #include <lopt.hpp>
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -223,6 +224,27 @@ void test_step_with() {
     }
 }
 
+void test_average() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f);
+    auto options = lopt::options();
+    options.average = LOPT_AVERAGE_EMA;
+    lopt::Optimizer opt(options), plain;
+    opt.add("w", w, dw, {2, 3});
+    opt.step();
+    const auto first = w;
+    opt.step();
+    const auto second = w, average = opt.average(0, 6);
+    CHECK(std::fabs(average[0] - (first[0] + second[0]) / 2) < 1e-7f && average[0] != second[0]);
+    opt.swap_averages();
+    CHECK(w == average && opt.average(0, 6) == average);
+    opt.swap_averages();
+    CHECK(w == second);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "count", [&] { opt.average(0, 5); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "options.average", [&] { plain.swap_averages(); }));
+    lopt::StatusOptimizer quiet;
+    CHECK(quiet.average(0, 6).empty() && !quiet.swap_averages().ok());
+}
+
 /* A code that stores the negative gradient. */
 void test_gradient_scale() {
     std::vector<float> w(6, 0.5f), v(w), dw(6, 1.0f), dv(6, -1.0f);
@@ -276,6 +298,7 @@ int main() {
     test_statuses();
     test_ownership();
     test_step_with();
+    test_average();
     test_gradient_scale();
     test_state();
     std::printf("%ld passed, %ld failed\n", passed, failed);

@@ -89,6 +89,10 @@ static void test_null(void) {
     REFUSED(lopt_step_with(NULL, 2, two, two), "opt", "NULL");
     REFUSED(lopt_step_with(opt, 2, NULL, two), "parameters", "NULL");
     REFUSED(lopt_step_with(opt, 2, two, NULL), "gradients", "NULL");
+    REFUSED(lopt_average_get(NULL, 0, memory, 4), "opt", "NULL");
+    REFUSED(lopt_average_get(opt, 0, NULL, 12), "out", "NULL");
+    REFUSED(lopt_average_swap(NULL), "opt", "NULL");
+    REFUSED(lopt_average_swap(opt), "no averages", "options.average");
     REFUSED(lopt_save(NULL, "x", 0), "opt", "NULL");
     REFUSED(lopt_save(opt, NULL, 0), "path", "NULL");
     REFUSED(lopt_restore(NULL, "x", 0), "opt", "NULL");
@@ -189,10 +193,14 @@ static void test_indices(void) {
         REFUSED(lopt_bind(opt, bad[i], memory, gradient), "index", "2 tensors");
         REFUSED(lopt_bind_many(opt, 2, (lopt_binding[]){{0, memory, gradient}, {bad[i], NULL, NULL}}), "index", "2 tensors");
         REFUSED(lopt_step_tensor(opt, bad[i]), "index", "2 tensors");
+        REFUSED(lopt_average_get(opt, bad[i], memory, 12), "index", "2 tensors");
         REFUSED(lopt_set_tensor_options(opt, bad[i], &options), "index", "2 tensors");
         if (bad[i] != -1) REFUSED(lopt_stats(opt, bad[i], &statistics), "index", "2 tensors");
     }
     check_context("");
+    REFUSED(lopt_average_get(opt, 0, memory, 12), "no averages", "options.average");
+    REFUSED(lopt_average_get(opt, 0, memory, 11), "count is 11", "12 elements");
+    REFUSED(lopt_average_get(opt, 0, memory, INT64_MIN), "count is", "12 elements");
     REFUSED(lopt_bind_many(opt, -1, (lopt_binding[]){{0, memory, gradient}}), "count is -1", "negative");
     REFUSED(lopt_bind_many(opt, INT32_MIN, NULL), "count is", "negative");
     static const int32_t counts[] = {-1, 0, 1, 3, INT32_MAX, INT32_MIN};

@@ -56,6 +56,13 @@ static void test_ranges(void) {
         o = good, o.weight_decay_tensors = which, CREATE_REFUSED(&o, "weight_decay_tensors", "lopt_weight_decay_tensors");
     }
     o = good, o.weight_decay_tensors = LOPT_DECAY_MATRICES, CREATE_WORKS(&o, "weight_decay_tensors");
+    for (int32_t which = -1; which <= 3; which += 4) o = good, o.average = which, CREATE_REFUSED(&o, "average is", "lopt_average");
+    for (int i = 0; i < 5; i++) o = good, o.average_span = no_scales[i], CREATE_REFUSED(&o, "average_span", "1 to 1e30");
+    o = good, o.average_span = 0.999, CREATE_REFUSED(&o, "average_span", "1 to 1e30");
+    for (int32_t which = 0; which <= 2; which++) {
+        o = good, o.average = which, CREATE_WORKS(&o, "average");
+        o.average_span = 1, CREATE_WORKS(&o, "average_span 1"), o.average_span = 1e30, CREATE_WORKS(&o, "average_span 1e30");
+    }
     o = good, o.weight_decay_form = LOPT_DECAY_PER_STEP, CREATE_WORKS(&o, "weight_decay_form");
     o = good, o.lr_scale = 0, CREATE_WORKS(&o, "lr_scale 0");
     o = good, o.lr_scale = 1e30, CREATE_WORKS(&o, "lr_scale 1e30");
@@ -78,7 +85,6 @@ static void test_ranges(void) {
     o = good, o.nonfinite = INT32_MIN, CREATE_REFUSED(&o, "nonfinite", "0 to 2");
     o = good, o.reserved = 1, CREATE_REFUSED(&o, "reserved", "0");
     o = good, o.reserved2 = 1, CREATE_REFUSED(&o, "reserved", "0");
-    o = good, o.reserved3 = -1, CREATE_REFUSED(&o, "reserved", "0");
     CREATE_WORKS(NULL, "no options");
 }
 
@@ -237,7 +243,8 @@ static void test_defaults(void) {
     CHECK_INT(options.weight_decay_form, LOPT_DECAY_BY_STEP_SIZE);
     CHECK_INT(options.reserved2, 0);
     CHECK_INT(options.weight_decay_tensors, LOPT_DECAY_ALL);
-    CHECK_INT(options.reserved3, 0);
+    CHECK_INT(options.average, LOPT_AVERAGE_NONE);
+    CHECK_NEAR(options.average_span, 0, 0);
     CHECK_NEAR(options.lr_scale, 1, 0);
     CHECK_NEAR(options.gradient_scale, 1, 0);
     CHECK_NEAR(options.max_gradient_norm, 0, 0);

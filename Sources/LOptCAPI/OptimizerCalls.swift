@@ -183,6 +183,26 @@ public func lopt_step_tensor(_ handle: OpaquePointer!, _ index: Int32) -> lopt_s
     }
 }
 
+@implementation @_cdecl("lopt_average_get")
+public func lopt_average_get(
+    _ handle: OpaquePointer!, _ index: Int32, _ out: UnsafeMutablePointer<Float>!, _ count: Int64
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try settled(handle)
+        guard let out else { throw missing("out") }
+        try opt.pointee.optimizer.getAverage(Int(index), into: out, count: Int(count))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_average_swap")
+public func lopt_average_swap(_ handle: OpaquePointer!) -> lopt_status {
+    status { () throws(LOptError) in
+        try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.swapAverages() }
+        return LOPT_OK
+    }
+}
+
 private func report(_ outcome: StepOutcome, _ handle: OpaquePointer) -> lopt_status {
     switch outcome {
     case .done: return LOPT_OK

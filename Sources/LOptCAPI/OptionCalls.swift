@@ -4,7 +4,7 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 40
+private let firstOptions = MemoryLayout<lopt_options>.size - 48
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
 
 /// Whether a struct of this size is one that some header had or will have.
@@ -61,10 +61,9 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     guard let policy = NonfinitePolicy(rawValue: given.nonfinite) else {
         throw LOptError(.invalidArgument, "nonfinite is \(given.nonfinite); allowed are 0 to 2, see lopt_nonfinite")
     }
-    guard given.reserved | given.reserved2 | given.reserved3 == 0 else {
+    guard given.reserved == 0, given.reserved2 == 0 else {
         throw LOptError(
-            .invalidArgument,
-            "reserved, reserved2 and reserved3 are \(given.reserved), \(given.reserved2) and \(given.reserved3); they must be 0")
+            .invalidArgument, "reserved is \(given.reserved), reserved2 is \(given.reserved2); they must be 0")
     }
     options.nonfinite = policy
     options.learningRateScale = given.lr_scale
@@ -81,6 +80,10 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
             "weight_decay_tensors is \(given.weight_decay_tensors); allowed are 0 and 1, see lopt_weight_decay_tensors")
     }
     options.weightDecayTensors = decaying
+    guard let average = ParameterAverage.Kind(rawValue: given.average) else {
+        throw LOptError(.invalidArgument, "average is \(given.average); allowed are 0 to 2, see lopt_average")
+    }
+    options.average = ParameterAverage(average, span: given.average_span)
     options.gradientScale = given.gradient_scale
     options.maxGradientNorm = given.max_gradient_norm
     options.totalSteps = given.total_steps

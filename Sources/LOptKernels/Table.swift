@@ -27,7 +27,8 @@ private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) 
         sweep_c: sweepC(path),
         sweep_d: { rule, t, apply, begin, end, sums, scratch in
             sweepD(rule!.pointee, t!.pointee, apply!.pointee, Int(begin), Int(end), sums!, scratch!)
-        })
+        },
+        average: { parameter, average, count, rate in updateAverage(parameter!, average!, Int(count), rate) })
 }
 
 private typealias SweepC = @convention(c) (

@@ -40,6 +40,7 @@ program test_lopt
     call not_finite_changes_nothing()
     call resuming_gives_the_same_bits()
     call memory_may_move()
+    call averages()
     call options_arrive()
     print "(i0, a, i0, a)", passed, " passed, ", failed, " failed"
     if (failed > 0) error stop 1
@@ -217,6 +218,31 @@ contains
         call check(all(v < 0), "the new memory is stepped")
         call opt%bind(3, v, dv, status)
         call check(status == LOPT_ERROR_INVALID_ARGUMENT, "a number that no tensor has")
+        call opt%destroy()
+    end subroutine
+
+    subroutine averages()
+        type(lopt_optimizer) :: opt
+        real(c_float), target :: w(3, 2), dw(3, 2), first(3, 2), second(3, 2), mean(3, 2), few(3)
+        integer :: status
+        w = 1
+        dw = 1
+        call opt%create(average=LOPT_AVERAGE_EMA, average_span=100.0_c_double)
+        call opt%add("w", w, dw)
+        call opt%step()
+        first = w
+        call opt%step()
+        second = w
+        call opt%average_get(0, mean)
+        call check(all(abs(mean - (first + second) / 2) < 1e-6) .and. all(mean /= second), "the mean of two steps")
+        call opt%average_swap()
+        call check(all(w == mean), "the averages are there")
+        call opt%step(status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "no step of averages")
+        call opt%average_swap()
+        call check(all(w == second), "the parameters are back")
+        call opt%average_get(0, few, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "another number of elements")
         call opt%destroy()
     end subroutine
 

@@ -151,6 +151,8 @@ typedef struct lopt_kernels {
     /* Sweep D: the step without the network, of the elements begin ..< end. */
     void (*sweep_d)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply, int64_t begin,
                     int64_t end, double *sums, float *scratch);
+    /* a <- a + rate (p - a) of `count` elements, p where that is not finite. */
+    void (*average)(const float *parameter, float *average, int64_t count, float rate);
 } lopt_kernels;
 
 void lopt_kernels_baseline(lopt_kernels *kernels, int32_t path);

@@ -4,7 +4,8 @@ import CLOptShims
 ///
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
-/// f32; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite; `<name>/options`, f64 [4]: scales of learning
+/// f32, and with averages `<name>/average` [shape]; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite, [4] with the
+/// steps in the average; `<name>/options`, f64 [4]: scales of learning
 /// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay,
 /// its form, the gradient scale and the tensors that decay, of the optimizer; the last ones are left out where they are 1 and 0.
 /// Version 0.1.0 wrote no step size and the first two of these: it knew weight decay per step alone.
@@ -15,6 +16,7 @@ extension Optimizer {
 
     /// The size of the checkpoint that `writeCheckpoint` would write now.
     public func checkpointSize(_ contents: CheckpointContents) throws(LOptError) -> Int {
+        try checkSwap()
         if contents.contains(.parameters) { try checkParameters() }
         return try size(contents)
     }
@@ -25,6 +27,7 @@ extension Optimizer {
 
     /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
     public func save(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
+        try checkSwap()
         if contents.contains(.parameters) { try checkParameters() }
         try write(to: try ByteSink(replacing: path, options.allocator), contents)
     }
@@ -52,6 +55,9 @@ extension Optimizer {
     /// How many of its own options a checkpoint holds: one that uses nothing newer is what it was before there was that.
     private var optionNumbers: Int { weightDecayTensors != .all ? 5 : gradientScale == 1 ? 3 : 4 }
 
+    /// How many counters a checkpoint holds of a tensor.
+    private var counterNumbers: Int { options.average.kind == .none ? 3 : 4 }
+
     private func describe(
         _ writer: inout SafeTensorsWriter, _ contents: CheckpointContents, _ digests: CheckpointDigests
     ) throws(LOptError) {
@@ -68,7 +74,10 @@ extension Optimizer {
                 guard let section = sections[j] else { continue }
                 try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)
             }
-            try writer.tensor(t.identity.name, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(3))
+            if let section = t.averageSection {
+                try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)
+            }
+            try writer.tensor(t.identity.name, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(counterNumbers))
             try writer.tensor(t.identity.name, suffix: Tensor.optionsSuffix, .f64, SafeTensors.Shape(4))
         }
     }
@@ -76,7 +85,7 @@ extension Optimizer {
     /// All data in the order of `describe`.
     private func give<T: PieceTaker & ~Copyable>(_ contents: CheckpointContents, to taker: inout T) throws(LOptError) {
         let numbers = try Allocation<Double>(5, options.allocator)
-        let counters = try Allocation<Int64>(3, options.allocator)
+        let counters = try Allocation<Int64>(4, options.allocator)
         numbers.pointer[0] = learningRateScale
         numbers.pointer[1] = weightDecay
         numbers.pointer[2] = Double(weightDecayForm.rawValue)
@@ -92,10 +101,15 @@ extension Optimizer {
                 for piece in 0..<section.pieces { try taker.take(UnsafeRawBufferPointer(section.piece(piece))) }
                 taker.end(t.identity.name, section.suffix)
             }
+            if let section = t.averageSection {
+                try taker.take(UnsafeRawBufferPointer(section.piece(0)))
+                taker.end(t.identity.name, section.suffix)
+            }
             counters.pointer[0] = t.progress.steps
             counters.pointer[1] = t.progress.stepsSkipped
             counters.pointer[2] = t.progress.nonfinite
-            try taker.take(counters.bytes)
+            counters.pointer[3] = t.progress.averaged
+            try taker.take(UnsafeRawBufferPointer(rebasing: counters.bytes[..<(8 * counterNumbers)]))
             taker.end(t.identity.name, Tensor.stepSuffix)
             numbers.pointer[0] = t.options.learningRateScale
             numbers.pointer[1] = t.options.weightDecayScale

@@ -19,6 +19,7 @@ extension Optimizer {
 
     /// Reads a checkpoint from memory.
     public mutating func read(_ bytes: UnsafeRawBufferPointer, _ contents: CheckpointContents) throws(LOptError) {
+        try checkSwap()
         if contents.contains(.parameters) { try checkParameters() }
         // More than the longest names can take: a hostile header is not to cost minutes.
         let headerLimit = 65_536 + 16_384 * count
@@ -52,7 +53,7 @@ extension Optimizer {
     ) throws(LOptError) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         let numbers = try Allocation<Double>(5, options.allocator)
-        let counters = try Allocation<Int64>(3, options.allocator)
+        let counters = try Allocation<Int64>(4, options.allocator)
         // Before there were two forms of weight decay there was this one.
         numbers.pointer[2] = Double(WeightDecayForm.perStep.rawValue)
         numbers.pointer[3] = 1
@@ -78,10 +79,16 @@ extension Optimizer {
                 guard let section = sections[j] else { continue }
                 try reader.take(t.identity.name, section, changing: changing)
             }
-            try reader.take(t.identity.name, Tensor.stepSuffix, .i64, into: counters.pointer, 3...3)
-            for j in 0..<3 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
+            // Without an average in the checkpoint, or here, there is none yet.
+            counters.pointer[3] = 0
+            try reader.take(t.identity.name, Tensor.stepSuffix, .i64, into: counters.pointer, 3...4)
+            for j in 0..<4 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
                 throw LOptError(
                     .checkpoint, "'\(t.identity.name)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
+            }
+            if t.memory.average == nil { counters.pointer[3] = 0 }
+            if counters.pointer[3] > 0, let section = t.averageSection {
+                try reader.take(t.identity.name, section, changing: changing)
             }
             numbers.pointer[3] = 0
             try reader.take(t.identity.name, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3...4)
@@ -95,6 +102,7 @@ extension Optimizer {
                 tensors[i].progress.steps = counters.pointer[0]
                 tensors[i].progress.stepsSkipped = counters.pointer[1]
                 tensors[i].progress.nonfinite = counters.pointer[2]
+                tensors[i].progress.averaged = counters.pointer[3]
                 tensors[i].options.learningRateScale = numbers.pointer[0]
                 tensors[i].options.weightDecayScale = numbers.pointer[1]
                 tensors[i].options.isFrozen = numbers.pointer[2] != 0

@@ -126,7 +126,7 @@ extension Optimizer {
         }
     }
 
-    private func unbound(_ what: StaticString, _ t: Tensor) -> LOptError {
+    func unbound(_ what: StaticString, _ t: Tensor) -> LOptError {
         LOptError(.invalidArgument, "\(what) of tensor '\(t.identity.name)' is NULL; lopt_bind gives it memory")
     }
 }

@@ -49,6 +49,7 @@ public struct OptimizerOptions {
     public var maxGradientNorm = 0.0
     /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
     public var maxUpdateRatio = 0.0
+    public var average = ParameterAverage(.none, span: 0)
     /// For weights that know their horizon; there are none yet.
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
@@ -101,6 +102,8 @@ public struct Optimizer: ~Copyable {
     /// Of the last step, before it was clipped, and how many were; of steps with `maxGradientNorm`.
     var gradientNorm = 0.0
     var stepsClipped: Int64 = 0
+    /// The averages are where the parameters should be.
+    var areAveragesSwapped = false
     /// Elements of all tensors.
     public private(set) var parameters = 0
 
@@ -187,6 +190,7 @@ public struct Optimizer: ~Copyable {
             throw LOptError(.invalidArgument, "max_gradient_norm is \(norm); allowed are 0 (no clipping) and 1e-30 to 1e30")
         }
         try checkScale(options.maxUpdateRatio, "max_update_ratio")
+        try options.average.check()
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")
         }
@@ -249,7 +253,7 @@ public struct Optimizer: ~Copyable {
         try makeRoom()
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
-            features: rule.architecture.features, allocator: options.allocator)
+            features: rule.architecture.features, isAveraged: options.average.kind != .none, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)

@@ -26,6 +26,7 @@ extension Optimizer {
     }
 
     private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
+        try checkSwap()
         for i in range where !tensors[i].options.isFrozen { try checkBound(i) }
         let floatState = lopt_system_enter_float()
         pool.hostFloat = hostFloat ?? floatState
@@ -44,7 +45,7 @@ extension Optimizer {
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
             weightDecayTensors: weightDecayTensors,
-            maxUpdateRatio: options.maxUpdateRatio,
+            maxUpdateRatio: options.maxUpdateRatio, average: options.average,
             isInline: elements < options.leastParallelElements,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count)

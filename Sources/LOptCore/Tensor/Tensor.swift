@@ -14,10 +14,10 @@ struct Tensor {
     /// At t = 0.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
-        gradient: UnsafePointer<Float>?, rule: lopt_rule, features: Int, allocator: Allocator
+        gradient: UnsafePointer<Float>?, rule: lopt_rule, features: Int, isAveraged: Bool, allocator: Allocator
     ) throws(LOptError) {
         geometry = try Geometry(shape: shape)
-        memory = try TensorMemory(geometry, nameBytes: name.count, rule: rule, features: features, allocator: allocator)
+        memory = try TensorMemory(geometry, nameBytes: name.count, rule: rule, features: features, isAveraged: isAveraged, allocator: allocator)
         memory.view.parameter = parameter
         memory.view.gradient = gradient
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
@@ -26,9 +26,9 @@ struct Tensor {
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }
 
-    /// Bytes of accumulators: momenta, second moment, and row and column or diagonal ones.
+    /// Bytes of accumulators: momenta, second moment, row and column or diagonal ones, and the average.
     func stateBytes(momenta: Int) -> Int {
-        let perElement = geometry.isFactored ? 1 + momenta : 1 + 2 * momenta
+        let perElement = (geometry.isFactored ? 1 + momenta : 1 + 2 * momenta) + (memory.average == nil ? 0 : 1)
         return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount))
     }
 }
@@ -63,6 +63,8 @@ struct TensorProgress {
     var nonfinite: Int64 = 0
     /// Of the last step that was not idle: nominal_stepsize exp(n), without the caller's scales. 0 before the first.
     var stepSize = 0.0
+    /// Steps that the average has taken in.
+    var averaged: Int64 = 0
 }
 
 /// What `lopt_stats` tells of a tensor beside its progress; no step depends on it.

@@ -12,6 +12,8 @@ struct TensorMemory {
     let factorMeans: UnsafeMutablePointer<Double>
     /// The largest |g| of each chunk of sweep A, as bits.
     let largest: UnsafeMutablePointer<Int32>
+    /// Of the parameters, if it was asked for.
+    let average: UnsafeMutablePointer<Float>?
     /// Room for the name.
     let name: UnsafeMutablePointer<UInt8>
 
@@ -19,8 +21,9 @@ struct TensorMemory {
     private let count: Int
 
     /// All zero.
-    init(_ g: Geometry, nameBytes: Int, rule: lopt_rule, features: Int, allocator: Allocator) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, momenta: Int(rule.momenta), hidden: Int(rule.hidden), features: features)
+    init(_ g: Geometry, nameBytes: Int, rule: lopt_rule, features: Int, isAveraged: Bool, allocator: Allocator) throws(LOptError) {
+        let layout = Layout(
+            g, nameBytes: nameBytes, momenta: Int(rule.momenta), hidden: Int(rule.hidden), features: features, isAveraged: isAveraged)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -32,6 +35,7 @@ struct TensorMemory {
         stepSums = part(layout.stepSums, Double.self)
         factorMeans = part(layout.factorMeans, Double.self)
         largest = part(layout.largest, Int32.self)
+        average = isAveraged ? floats + layout.average : nil
         name = part(layout.name, UInt8.self)
     }
 
@@ -46,9 +50,9 @@ private struct Layout {
     private let planeStride: Int
     private let secondMoment, momentum, diagonal, lead, trail, leadFactor, trailFactor, leadPartial, trailPartial: Int
     private let elementWeights, leadWeights, trailWeights, bias, featureScale: Int
-    let momentSums, stepSums, factorMeans, largest, name: Int
+    let momentSums, stepSums, factorMeans, largest, average, name: Int
 
-    init(_ g: Geometry, nameBytes: Int, momenta: Int, hidden: Int, features: Int) {
+    init(_ g: Geometry, nameBytes: Int, momenta: Int, hidden: Int, features: Int, isAveraged: Bool) {
         // Planes a multiple of 4096 bytes apart would compete for the same sets of the first-level cache.
         let stride = Layout.rounded(g.count) + (g.count >= 1024 ? 208 : 0)
         planeStride = stride
@@ -76,6 +80,7 @@ private struct Layout {
         stepSums = take(2 * max(g.chunks, g.flatChunks) * Int(LOPT_SUMS_C))
         factorMeans = take(2 * 4 * momenta)
         largest = take(g.sumChunks)
+        average = take(isAveraged ? g.count : 0)
         name = take((nameBytes + 3) / 4)
         count = next
     }

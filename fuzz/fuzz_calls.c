@@ -251,6 +251,20 @@ static void fill(host *h) {
     for (unsigned i = begin; i < POOL && i < begin + count; i++) to[i] = which & 4 ? value * (float)(i % 13) : value;
 }
 
+static lopt_status add_flat(host *h, lopt_optimizer *opt) {
+    static const int64_t offsets[] = {0, 16, 64, 256, 17, -1, INT64_MAX, ((int64_t)1 << 48) + 1};
+    static const int32_t ranks[] = {0, 1, 2, 2, 3, 9, -1, 2};
+    lopt_flat_entry table[3];
+    unsigned which = next(h);
+    memset(table, 0, sizeof table);
+    for (int i = 0; i < 3; i++) {
+        table[i].name = a_name(h), table[i].offset = PICK(h, offsets), table[i].rank = PICK(h, ranks);
+        for (int axis = 0; axis < 3; axis++) table[i].shape[axis] = an_extent(h) % 13;
+    }
+    return lopt_add_flat(opt, which & 1 ? NULL : parameters, which & 2 ? NULL : gradients,
+                         which == 4 ? NULL : table, (int)(which / 8 % 5) - 1);
+}
+
 static lopt_status step_with(host *h, lopt_optimizer *opt) {
     lopt_information i = {.struct_size = sizeof i};
     float *p[8], *g[8];
@@ -268,7 +282,7 @@ static void call(host *h, unsigned code) {
     void *before = held(h, opt, &size);
     lopt_status status = LOPT_OK;
     switch (code) {
-    case 0: status = add(h, opt); break;
+    case 0: status = next(h) % 4 == 3 ? add_flat(h, opt) : add(h, opt); break;
     case 1: status = lopt_step(opt); break;
     case 2: status = lopt_step_tensor(opt, an_index(h)); break;
     case 3: status = next(h) & 1 ? lopt_set_lr_scale(opt, a_number(h)) : lopt_set_gradient_scale(opt, a_number(h)); break;

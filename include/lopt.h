@@ -150,8 +150,12 @@ void lopt_destroy(lopt_optimizer *opt);
  *   gradient   the gradient of the loss with respect to it, same shape and order. Only read. Gradients may share memory
  *              with each other, but not with any parameter. NULL likewise; a frozen tensor needs none.
  *   shape      extents, each >= 0. The rule keeps one statistic per row and one per column of the two largest extents, so
- *              pass a matrix as a matrix; a flat buffer of many tensors is added one tensor at a time (see
- *              examples-c/flat_buffer.c).
+ *              pass a matrix as a matrix; of a flat buffer each tensor is added by itself (lopt_add_flat).
+ *              Column-major arrays, as of Fortran, Eigen or MATLAB: pass the extents in reverse. That is the tensor transposed, and
+ *              as good: the rule goes by the sizes of extents, not by their order. With "star" the steps are the same but for
+ *              rounding; with "star-authors-rule" they are if the two largest extents differ, else a little other ones.
+ *              Where a code does not know a shape, one extent may be enough: weights of n elements that make m outputs
+ *              are [m, n / m], or [n / m, m] where the outputs lie side by side. Without that a tensor is [n], by itself.
  *   rank       0 (a single number; shape may be NULL) to LOPT_MAX_RANK.
  *   index      receives the number of the tensor: 0 for the first, then 1, ...; may be NULL.
  *
@@ -171,6 +175,27 @@ void lopt_destroy(lopt_optimizer *opt);
  * elements, parameter or gradient overlaps a parameter), NO_MEMORY. */
 LOPT_NODISCARD lopt_status lopt_add_tensor(lopt_optimizer *opt, const char *name, float *parameter, const float *gradient,
                             const int64_t *shape, int32_t rank, int32_t *index) LOPT_READS(5, 6);
+
+/* Adds the tensors of a flat buffer: tensor i of the table has its parameter at parameters + offset and its gradient at gradients +
+ * offset, in floats. The numbers of the tensors follow in the order of the table on those there are. All of them are added, or on
+ * an error none. What the table points to is copied. Of the buffers either may be NULL: the memory comes later.
+ *
+ *     const lopt_flat_entry table[] = {{"fc1.weight", 0, 2, {128, 64}}, {"fc1.bias", 8192, 1, {128}}};
+ *     lopt_add_flat(opt, parameters, gradients, table, 2);
+ *
+ * A large network that is added as one vector trains much worse: the log has a warning at the first step of an optimizer with
+ * one tensor that is a vector of more than 10,000 elements.
+ *
+ * Errors as lopt_add_tensor, with the number of the entry in the message, and INVALID_ARGUMENT (table is NULL and count is not 0, a
+ * negative count, an offset below 0 or above 2^48). */
+typedef struct lopt_flat_entry {
+    const char *name;
+    int64_t offset;
+    int32_t rank;
+    int64_t shape[LOPT_MAX_RANK]; /* the first `rank` extents */
+} lopt_flat_entry;
+LOPT_NODISCARD lopt_status lopt_add_flat(lopt_optimizer *opt, float *parameters, const float *gradients, const lopt_flat_entry *table,
+                          int32_t count) LOPT_READS(4, 5);
 
 /* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
  *

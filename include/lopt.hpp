@@ -238,6 +238,13 @@ public:
     Result add(const std::string &name, Parameter &&parameter, const Gradient &gradient) {
         return add(name, parameter, gradient, Shape(std::size(parameter)));
     }
+    /* A table of names, offsets and shapes: a container or array of lopt_flat_entry. */
+    template <class Table>
+    Result add_flat(float *parameters, const float *gradients, const Table &table) {
+        if (std::size(table) > INT32_MAX) return Errors::fail(LOPT_ERROR_INVALID_ARGUMENT, "the table has 2^31 entries or more");
+        return Errors::check(
+            lopt_add_flat(handle_, parameters, gradients, std::data(table), static_cast<std::int32_t>(std::size(table))));
+    }
     Result bind(std::int32_t index, float *parameter, const float *gradient) {
         return Errors::check(lopt_bind(handle_, index, parameter, gradient));
     }

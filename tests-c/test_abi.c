@@ -43,6 +43,8 @@ static void types(void) {
     FIELD(lopt_parallel_for, run), FIELD(lopt_parallel_for, context);
     SIZE(lopt_binding);
     FIELD(lopt_binding, index), FIELD(lopt_binding, parameter), FIELD(lopt_binding, gradient);
+    SIZE(lopt_flat_entry);
+    FIELD(lopt_flat_entry, name), FIELD(lopt_flat_entry, offset), FIELD(lopt_flat_entry, rank), FIELD(lopt_flat_entry, shape);
     SIZE(lopt_log);
     FIELD(lopt_log, message), FIELD(lopt_log, context);
     SIZE(lopt_options);

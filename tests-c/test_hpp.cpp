@@ -245,6 +245,19 @@ void test_average() {
     CHECK(quiet.average(0, 6).empty() && !quiet.swap_averages().ok());
 }
 
+void test_add_flat() {
+    std::vector<float> w(9, 0.5f), dw(9, 1.0f), v(w);
+    const lopt_flat_entry table[] = {{"weight", 0, 2, {2, 3}}, {"bias", 6, 1, {3}}};
+    lopt::Optimizer opt, other;
+    opt.add_flat(w.data(), dw.data(), table);
+    other.add("weight", v.data(), dw.data(), {2, 3});
+    other.add("bias", v.data() + 6, dw.data() + 6, {3});
+    opt.step();
+    other.step();
+    CHECK(w == v && opt.info().tensors == 2);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "table[0]", [&] { opt.add_flat(w.data(), dw.data(), table); }));
+}
+
 /* A code that stores the negative gradient. */
 void test_gradient_scale() {
     std::vector<float> w(6, 0.5f), v(w), dw(6, 1.0f), dv(6, -1.0f);
@@ -298,6 +311,7 @@ int main() {
     test_statuses();
     test_ownership();
     test_step_with();
+    test_add_flat();
     test_average();
     test_gradient_scale();
     test_state();

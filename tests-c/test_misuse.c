@@ -80,6 +80,13 @@ static void test_null(void) {
     REFUSED(lopt_add_tensor(NULL, "n", memory, gradient, shape, 1, &index), "opt", "NULL");
     REFUSED(lopt_add_tensor(opt, NULL, memory, gradient, shape, 1, &index), "name", "NULL");
     REFUSED(lopt_add_tensor(opt, "n", memory, gradient, NULL, 1, &index), "shape", "NULL");
+    lopt_flat_entry entries[2] = {{"n", 0, 1, {2}}, {NULL, 2, 1, {2}}};
+    REFUSED(lopt_add_flat(NULL, memory, gradient, entries, 1), "opt", "NULL");
+    REFUSED(lopt_add_flat(NULL, memory, gradient, NULL, 0), "opt", "NULL");
+    REFUSED(lopt_add_flat(opt, memory, gradient, NULL, 1), "table", "NULL");
+    REFUSED(lopt_add_flat(opt, memory, gradient, entries, 2), "table[1]: name", "NULL");
+    REFUSED(lopt_add_flat(opt, memory, gradient, entries, -1), "count is -1", "negative");
+    REFUSED(lopt_add_flat(opt, memory, gradient, entries, INT32_MIN), "count is", "negative");
     REFUSED(lopt_bind(NULL, 0, memory, gradient), "opt", "NULL");
     REFUSED(lopt_bind_many(NULL, 0, NULL), "opt", "NULL");
     REFUSED(lopt_bind_many(opt, 1, NULL), "bindings", "NULL");

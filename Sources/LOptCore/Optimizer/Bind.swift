@@ -93,7 +93,7 @@ extension Optimizer {
         if !span.isEmpty { parameterMemory.insert(index, tensors) { $0.place.span.start < span.start } }
     }
 
-    private mutating func takeOut(_ index: Int) {
+    mutating func takeOut(_ index: Int) {
         let span = tensors[index].place.span
         if !span.isEmpty { parameterMemory.remove(index, tensors) { $0.place.span.start < span.start } }
         tensors[index].place.span = .none

@@ -244,7 +244,7 @@ public struct Optimizer: ~Copyable {
     /// row-major, at any alignment; they may be nil if that is none.
     public mutating func addTensor(
         name: UnsafeRawBufferPointer, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?,
-        shape: UnsafeBufferPointer<Int64>
+        shape: UnsafeBufferPointer<Int64>, startsThreads: Bool = true
     ) throws(LOptError) -> Int {
         try checkName(name)
         let elements = try Geometry.elements(shape)
@@ -259,8 +259,23 @@ public struct Optimizer: ~Copyable {
         put(count, at: span)
         count += 1
         parameters += elements
-        if parameters >= options.leastParallelElements { pool.start() }
+        if startsThreads { startThreads() }
         return count - 1
+    }
+
+    /// Own threads, once the tensors are worth them.
+    public mutating func startThreads() {
+        if parameters >= options.leastParallelElements { pool.start() }
+    }
+
+    /// Takes the tensor that was added last out again, as long as nothing has been done with it.
+    public mutating func removeLastTensor() {
+        count -= 1
+        let last = tensors[count]
+        names.remove(count, tensors) { $0.identity.name.compare(with: last.identity.name) < 0 }
+        takeOut(count)
+        parameters -= last.geometry.count
+        last.memory.free(options.allocator)
     }
 
     private mutating func makeRoom() throws(LOptError) {

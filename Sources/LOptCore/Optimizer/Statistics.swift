@@ -72,6 +72,15 @@ extension Optimizer {
         return "the system gives no more threads (\(reason)): a step uses \(threads), not \(pool.workers)"
     }
 
+    /// What to say of an optimizer that has one large vector and nothing else, if it has.
+    public func flatVectorMessage() -> Message? {
+        guard count == 1, tensors[0].identity.extentsAboveOne < 2, tensors[0].geometry.count > Optimizer.mostOfOneVector else { return nil }
+        let elements = tensors[0].geometry.count
+        return "there is one tensor, a vector of \(elements) elements: if it is a network, add each of its tensors (lopt_add_flat), which trains better"
+    }
+
+    private static let mostOfOneVector = 10_000
+
     /// Bytes of accumulators.
     public var stateBytes: Int {
         var bytes = 0

@@ -194,8 +194,8 @@ typedef struct lopt_flat_entry {
     int32_t rank;
     int64_t shape[LOPT_MAX_RANK]; /* the first `rank` extents */
 } lopt_flat_entry;
-LOPT_NODISCARD lopt_status lopt_add_flat(lopt_optimizer *opt, float *parameters, const float *gradients, const lopt_flat_entry *table,
-                          int32_t count) LOPT_READS(4, 5);
+LOPT_NODISCARD lopt_status lopt_add_flat(lopt_optimizer *opt, float *parameters, const float *gradients,
+                                         const lopt_flat_entry *table, int32_t count) LOPT_READS(4, 5);
 
 /* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
  *
@@ -279,8 +279,8 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
 /* ====================================================================================================================
  *  3. CHECKPOINTS
  *
- *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale, frozen flags and averages; with
- *  LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
+ *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale, frozen flags and
+ *  averages; with LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
  *  as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
  *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
  *  safetensors opens it. One of the digests has to be right: a file restores that a tool has written anew with the same
@@ -438,8 +438,8 @@ struct lopt_options {
                                   default 1                                                                        */
     double max_gradient_norm;  /* clipping: if the norm of all gradients of a step together, gradient_scale included, is above
                                   this, the rule sees them multiplied by max_gradient_norm / norm; 1e-30 to 1e30, or 0, the
-                                  default: no clipping. Tensors that are frozen or skipped do not count. lopt_step_tensor, which does not
-                                  know the norm, refuses. The norm is that of f32 sums, of the same bits with any number
+                                  default: no clipping. Tensors that are frozen or skipped do not count. lopt_step_tensor,
+                                  which does not know the norm, refuses. The norm is that of f32 sums, of the same bits with any number
                                   of threads. Not kept in checkpoints. lopt needs no clipping to be stable; where a recipe has
                                   it, this costs no pass over memory                                               */
     int32_t weight_decay_tensors; /* a lopt_weight_decay_tensors; each tensor's own scale counts beside it           */
@@ -482,8 +482,8 @@ LOPT_NODISCARD lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t 
  *
  * The first step's parameters are the first average. A step that a tensor does not take (frozen, skipped, idle) leaves its
  * average as it is; after the last step of an idle tensor it so stays a little behind the parameter. An element that is NaN or
- * infinite is so in the average for as long as in the parameter. Checkpoints hold averages; after one that has none they begin anew.
- * The two options are not kept in checkpoints.
+ * infinite is so in the average for as long as in the parameter. Checkpoints hold averages; after one that has none they begin
+ * anew. The two options are not kept in checkpoints.
  *
  * lopt_average_get copies the average of a tensor to `out`, of `count` elements, as many as the tensor has, in its order. Before
  * the tensor's first step that is the parameter. Errors: INVALID_ARGUMENT (NULL, an unknown index, another count, no average in the
@@ -491,9 +491,9 @@ LOPT_NODISCARD lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t 
 LOPT_NODISCARD lopt_status lopt_average_get(const lopt_optimizer *opt, int32_t index, float *out, int64_t count) LOPT_WRITES(3, 4);
 
 /* Puts the averages of all tensors where the parameters are, to evaluate or keep them, and the parameters where the averages were;
- * the next call puts them back, to the bit. In between what would mix them up is refused (INVALID_ARGUMENT): steps, checkpoints both
- * ways. lopt_destroy leaves what is there. Allocates nothing. Errors: INVALID_ARGUMENT (opt is NULL, no average in the options,
- * a parameter that is NULL). */
+ * the next call puts them back, to the bit. In between what would mix them up is refused (INVALID_ARGUMENT): steps, checkpoints
+ * both ways. lopt_destroy leaves what is there. Allocates nothing. Errors: INVALID_ARGUMENT (opt is NULL, no average in the
+ * options, a parameter that is NULL). */
 LOPT_NODISCARD lopt_status lopt_average_swap(lopt_optimizer *opt);
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */

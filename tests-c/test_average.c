@@ -61,7 +61,8 @@ static void test_formula(int32_t kind, double span, int threads) {
             float *average = average_of(opt, &p, i);
             double apart = 0;
             for (int64_t j = 0; j < p.tensors[i].elements; j++) {
-                if (!is_lost && i != idle && i != frozen) expected[i][j] += (p.tensors[i].parameter[j] - expected[i][j]) * rate(kind, k, t[i]);
+                double difference = p.tensors[i].parameter[j] - expected[i][j];
+                if (!is_lost && i != idle && i != frozen) expected[i][j] += difference * rate(kind, k, t[i]);
                 apart = fmax(apart, fabs(average[j] - expected[i][j]));
             }
             t[i] += !is_lost && i != idle && i != frozen;

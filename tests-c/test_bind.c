@@ -234,7 +234,7 @@ static lopt_optimizer *make_many(int bound, lopt_nonfinite policy) {
     return opt;
 }
 
-/* Memory that moves at every step, or now and then, gives the bits of memory that stays; between the calls the old is the caller's. */
+/* Memory that moves at every step, or now and then, gives the bits of memory that stays; between the calls the old is free. */
 static void test_step_with(void) {
     lopt_optimizer *opt = make_many(0, LOPT_NONFINITE_SKIP_STEP), *other = make_many(1, LOPT_NONFINITE_SKIP_STEP);
     for (int i = 0; i < MANY; i++) fill(resting[i], 40 + (uint64_t)i);
@@ -243,7 +243,8 @@ static void test_step_with(void) {
         place_all(turn / (turn < 12 ? 1 : 3));
         for (int i = 0; i < MANY; i++) {
             memcpy(given[i], resting[i], sizeof resting[i]);
-            fill(resting_gradients[i], 100 + (uint64_t)(turn * MANY + i)), memcpy(gradients_given[i], resting_gradients[i], sizeof resting[i]);
+            fill(resting_gradients[i], 100 + (uint64_t)(turn * MANY + i));
+            memcpy(gradients_given[i], resting_gradients[i], sizeof resting[i]);
         }
         check_context("turn %d", turn);
         CHECK_OK(lopt_step_with(opt, MANY, given, gradients_given));
@@ -271,7 +272,7 @@ static void test_step_with_refused(void) {
             int next = (which + 1) % MANY;
             check_context("wrong %d, tensor %d", wrong, which);
             for (int i = 0; i < MANY; i++) fill(resting[i], 40 + (uint64_t)i), fill(resting_gradients[i], 50 + (uint64_t)i);
-            for (int b = 0; b < 4; b++) for (int j = 0; j < MANY * N; j++) pool[b][j] = problem_random(60 + (uint64_t)b, (uint64_t)j);
+            for (int j = 0; j < 4 * MANY * N; j++) pool[j / (MANY * N)][j % (MANY * N)] = problem_random(60, (uint64_t)j);
             CHECK_OK(lopt_step(opt));
             place_all(1);
             switch (wrong) {

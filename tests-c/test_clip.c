@@ -59,7 +59,7 @@ static void test_same_bits(const char *weights, int threads, double scale) {
     check_context("");
 }
 
-/* A limit that is seldom reached: the steps below it have the bits of no limit, those above are near what a caller who clips gets. */
+/* A limit that is seldom reached: steps below it have the bits of no limit, those above are near what a caller who clips gets. */
 static void test_training(int threads) {
     problem p, q;
     shapes(&p), shapes(&q);

@@ -172,7 +172,8 @@ static void note(void *context, lopt_log_level level, const char *text) {
 /* Said once, at the first step, of a large vector that is alone. */
 static void test_warning(void) {
     static const struct { int32_t rank; int64_t shape[3]; int is_alone, is_warned; } cases[] = {
-        {1, {10001}, 1, 1}, {2, {20000, 1}, 1, 1}, {3, {1, 20000, 1}, 1, 1}, {1, {10000}, 1, 0}, {2, {200, 100}, 1, 0}, {1, {20000}, 0, 0},
+        {1, {10001}, 1, 1}, {2, {20000, 1}, 1, 1}, {3, {1, 20000, 1}, 1, 1}, {1, {10000}, 1, 0}, {2, {200, 100}, 1, 0}, 
+        {1, {20000}, 0, 0},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         lopt_options options = problem_options();

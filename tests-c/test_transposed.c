@@ -38,7 +38,8 @@ static double difference(const char *weights, const form *f, int noisy) {
         problem_gradient(&p, step);
         for (int64_t j = 0; j < a->elements; j++) {
             /* Rows and columns of very different sizes. */
-            a->gradient[j] *= powf(10, (float)(j % f->shape[f->rank - 1] % 3)) * (noisy ? 1 + problem_random(9, (uint64_t)(j / 7)) : 1);
+            a->gradient[j] *= powf(10, (float)(j % f->shape[f->rank - 1] % 3));
+            if (noisy) a->gradient[j] *= 1 + problem_random(9, (uint64_t)(j / 7));
             b->gradient[reversed(f, j)] = a->gradient[j];
         }
         CHECK_OK(lopt_step(opt)), CHECK_OK(lopt_step(transposed));

@@ -263,15 +263,14 @@ public func lopt_average_swap(_ handle: OpaquePointer!) -> lopt_status {
 }
 
 private func report(_ outcome: StepOutcome, _ handle: OpaquePointer) -> lopt_status {
-    let looking = UnsafeMutablePointer<OptimizerHandle>(handle)
-    if !looking.pointee.hasLookedAtTensors {
-        looking.pointee.hasLookedAtTensors = true
-        if let message = looking.pointee.optimizer.flatVectorMessage() { say(looking.pointee.log, LOPT_LOG_WARNING, message) }
+    let opt = UnsafeMutablePointer<OptimizerHandle>(handle)
+    if !opt.pointee.hasLookedAtTensors {
+        opt.pointee.hasLookedAtTensors = true
+        if let message = opt.pointee.optimizer.flatVectorMessage() { say(opt.pointee.log, LOPT_LOG_WARNING, message) }
     }
     switch outcome {
     case .done: return LOPT_OK
     case .skipped(let first, _):
-        let opt = UnsafeMutablePointer<OptimizerHandle>(handle)
         let message = opt.pointee.optimizer.nonfiniteMessage(first)
         keep(message)
         say(opt.pointee.log, LOPT_LOG_WARNING, "skipped: \(message)")

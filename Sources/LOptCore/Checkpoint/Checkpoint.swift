@@ -4,10 +4,10 @@ import CLOptShims
 ///
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
-/// f32, and with averages `<name>/average` [shape]; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite, [4] with the
-/// steps in the average; `<name>/options`, f64 [4]: scales of learning
-/// rate and weight decay, frozen, the step size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay,
-/// its form, the gradient scale and the tensors that decay, of the optimizer; the last ones are left out where they are 1 and 0.
+/// f32, and with averages `<name>/average` [shape]; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite, and as a
+/// fourth with averages the steps in them; `<name>/options`, f64 [4]: scales of learning rate and weight decay, frozen, the step
+/// size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay, its form, the gradient scale and the
+/// tensors that decay, of the optimizer; the last two are left out where they are 1 and 0.
 /// Version 0.1.0 wrote no step size and the first two of these: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
 /// 0.1.0 wrote the first alone).

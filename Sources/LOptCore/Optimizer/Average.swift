@@ -46,7 +46,7 @@ extension Optimizer {
         lopt_system_copy(out, source, 4 * count)
     }
 
-    /// Puts the averages in the place of the parameters, or the parameters back. Between the two nothing is stepped, saved or restored.
+    /// Puts the averages in the place of the parameters, or the parameters back. In between nothing is stepped, saved or restored.
     public mutating func swapAverages() throws(LOptError) {
         guard options.average.kind != .none else { throw noAverage() }
         try checkParameters()

@@ -20,8 +20,8 @@ extension Optimizer {
 
     /// A step of all tensors with this memory, which stays theirs; if it throws, they have that of before.
     public mutating func step(
-        _ count: Int, parameters: UnsafePointer<UnsafeMutablePointer<Float>?>, gradients: UnsafePointer<UnsafeMutablePointer<Float>?>,
-        hostFloat: UInt64? = nil
+        _ count: Int, parameters: UnsafePointer<UnsafeMutablePointer<Float>?>,
+        gradients: UnsafePointer<UnsafeMutablePointer<Float>?>, hostFloat: UInt64? = nil
     ) throws(LOptError) -> StepOutcome {
         guard count == self.count else {
             throw LOptError(.invalidArgument, "count is \(count); there are \(self.count) tensors, and each is to have its memory")

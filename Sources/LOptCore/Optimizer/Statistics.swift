@@ -74,9 +74,8 @@ extension Optimizer {
 
     /// What to say of an optimizer that has one large vector and nothing else, if it has.
     public func flatVectorMessage() -> Message? {
-        guard count == 1, tensors[0].identity.extentsAboveOne < 2, tensors[0].geometry.count > Optimizer.mostOfOneVector else { return nil }
-        let elements = tensors[0].geometry.count
-        return "there is one tensor, a vector of \(elements) elements: if it is a network, add each of its tensors (lopt_add_flat), which trains better"
+        guard count == 1, tensors[0].identity.extentsAboveOne < 2, parameters > Optimizer.mostOfOneVector else { return nil }
+        return "there is one tensor, a vector of \(parameters) elements: a network trains better with each of its tensors (lopt_add_flat)"
     }
 
     private static let mostOfOneVector = 10_000

@@ -144,7 +144,7 @@ extension Optimizer {
             guard isNonfinite(value) else { continue }
             return gradientScale == 1
                 ? "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
-                : "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i), gradient_scale included; allowed is up to 2^50"
+                : "gradient of tensor '\(t.identity.name)' has \(Double(value)), gradient_scale included, at element \(i); allowed is up to 2^50"
         }
         return "gradient of tensor '\(t.identity.name)' is not finite"
     }

@@ -14,10 +14,12 @@ struct Tensor {
     /// At t = 0.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
-        gradient: UnsafePointer<Float>?, rule: lopt_rule, features: Int, isAveraged: Bool, allocator: Allocator
+        gradient: UnsafePointer<Float>?, rule: lopt_rule, features: Int, isAveraged: Bool,
+        allocator: Allocator
     ) throws(LOptError) {
         geometry = try Geometry(shape: shape)
-        memory = try TensorMemory(geometry, nameBytes: name.count, rule: rule, features: features, isAveraged: isAveraged, allocator: allocator)
+        memory = try TensorMemory(
+            geometry, nameBytes: name.count, rule: rule, features: features, isAveraged: isAveraged, allocator: allocator)
         memory.view.parameter = parameter
         memory.view.gradient = gradient
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)

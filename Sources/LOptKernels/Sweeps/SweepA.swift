@@ -79,7 +79,7 @@ private func addRow(
     let period = min(inner / greatestPowerOfTwo(inner), (width + lanes - 1) / lanes)
     for i in 0..<period { lopt_store(accumulators + i * lanes, lopt_splat(0)) }
     var turn = 0
-    forEachVector(width) { i, n in
+    forEachVectorOnce(width) { i, n in
         let g = gradient.vector(i, n)
         let q = g * g
         largest = lopt_imax(largest, lopt_iand(lopt_bits(g), magnitude))

@@ -98,7 +98,7 @@ private func momentum(
     let slot = firstSlot(k)
     var m2 = sums[slot + LOPT_SUM_M2], mr2 = sums[slot + LOPT_SUM_M_RSQRT_V2]
     var fg2 = sums[slot + LOPT_SUM_FACTORED_G2], fm2 = sums[slot + LOPT_SUM_FACTORED_M2]
-    forEachVector(tile.count) { i, n in
+    forEachVectorOnce(tile.count) { i, n in
         if tile.ahead != 0 { lopt_prefetch(moment + (i + tile.ahead)) }
         let g = gradient.vector(i, n)
         let m = lopt_fma(beta, load(moment + i, n), rate * g)

@@ -163,7 +163,8 @@ class Optimizer:
     """An optimizer of lopt.h, for one thread at a time.
 
     weights: the name of built-in weights, or the path of a file; None: "star". threads: 0: one per processor.
-    average: of the parameters, None, "growing" or "ema". Other options as in lopt.h. Raises lopt.Error, whose message says what is wrong and what is allowed.
+    average: of the parameters, None, "growing" or "ema". Other options as in lopt.h.
+    Raises lopt.Error, whose message says what is wrong and what is allowed.
     """
 
     def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,

@@ -85,8 +85,8 @@ static lopt_options some_options(host *h) {
     if (which & 1) o.threads = PICK(h, threads);
     if (which & 2) o.max_isa = PICK(h, choices);
     if (which & 4) o.nonfinite = PICK(h, choices);
-    if (which & 8) o.lr_scale = a_number(h), o.weight_decay = a_number(h);
-    if (which & 16) o.total_steps = PICK(h, totals), o.max_update_ratio = a_number(h);
+    if (which & 8) o.lr_scale = a_number(h), o.weight_decay = a_number(h), o.gradient_scale = a_number(h);
+    if (which & 16) o.total_steps = PICK(h, totals), o.max_update_ratio = a_number(h), o.max_gradient_norm = a_number(h);
     if (which & 32) o.parallel_for.run = run_tasks, o.threads = o.threads == 0 ? 1 : o.threads;
     if (which & 64) o.struct_size = next(h);
     o.allocator = fuzz_allocator(&h->books);
@@ -251,6 +251,30 @@ static void fill(host *h) {
     for (unsigned i = begin; i < POOL && i < begin + count; i++) to[i] = which & 4 ? value * (float)(i % 13) : value;
 }
 
+static lopt_status add_flat(host *h, lopt_optimizer *opt) {
+    static const int64_t offsets[] = {0, 16, 64, 256, 17, -1, INT64_MAX, ((int64_t)1 << 48) + 1};
+    static const int32_t ranks[] = {0, 1, 2, 2, 3, 9, -1, 2};
+    lopt_flat_entry table[3];
+    unsigned which = next(h);
+    memset(table, 0, sizeof table);
+    for (int i = 0; i < 3; i++) {
+        table[i].name = a_name(h), table[i].offset = PICK(h, offsets), table[i].rank = PICK(h, ranks);
+        for (int axis = 0; axis < 3; axis++) table[i].shape[axis] = an_extent(h) % 13;
+    }
+    return lopt_add_flat(opt, which & 1 ? NULL : parameters, which & 2 ? NULL : gradients,
+                         which == 4 ? NULL : table, (int)(which / 8 % 5) - 1);
+}
+
+static lopt_status step_with(host *h, lopt_optimizer *opt) {
+    lopt_information i = {.struct_size = sizeof i};
+    float *p[8], *g[8];
+    unsigned which = next(h);
+    for (int k = 0; k < 8; k++) p[k] = parameters + next(h) * 8u % POOL, g[k] = gradients + next(h) * 8u % POOL;
+    if (which & 1) p[which / 8 % 8] = NULL;
+    int32_t count = lopt_info(opt, &i) == LOPT_OK && i.tensors <= 8 ? i.tensors : an_index(h) % 8;
+    return lopt_step_with(opt, which & 2 ? an_index(h) % 8 : count, which == 4 ? NULL : p, which == 6 ? NULL : g);
+}
+
 /* Calls on an optimizer: when one fails, everything is as it was. */
 static void call(host *h, unsigned code) {
     lopt_optimizer *opt = an_optimizer(h);
@@ -258,11 +282,11 @@ static void call(host *h, unsigned code) {
     void *before = held(h, opt, &size);
     lopt_status status = LOPT_OK;
     switch (code) {
-    case 0: status = add(h, opt); break;
+    case 0: status = next(h) % 4 == 3 ? add_flat(h, opt) : add(h, opt); break;
     case 1: status = lopt_step(opt); break;
     case 2: status = lopt_step_tensor(opt, an_index(h)); break;
     case 3:
-        status = lopt_set_lr_scale(opt, a_number(h));
+        status = next(h) & 1 ? lopt_set_lr_scale(opt, a_number(h)) : lopt_set_gradient_scale(opt, a_number(h));
         /* By the byte to come, which is not taken: old inputs keep their meaning. */
         PROMISE(lopt_set_total_steps(opt, h->at < h->end ? *h->at % 5 : -1) == LOPT_OK || h->at == h->end);
         break;
@@ -273,7 +297,7 @@ static void call(host *h, unsigned code) {
     case 8: status = lopt_bind(opt, an_index(h), next(h) & 1 ? NULL : parameters, next(h) & 1 ? NULL : gradients); break;
     case 9: status = lopt_save(opt, a_path(h), some_contents(h)); break;
     case 10: status = lopt_restore(opt, a_path(h), some_contents(h)); break;
-    case 11: status = bind_many(h, opt); break;
+    case 11: status = next(h) & 1 ? step_with(h, opt) : bind_many(h, opt); break;
     }
     PROMISE(fuzz_is_status(status));
     PROMISE(status != LOPT_ERROR_WEIGHTS);

@@ -33,6 +33,8 @@ module lopt
         LOPT_ERROR_NO_MEMORY = -2, LOPT_ERROR_IO = -3, LOPT_ERROR_WEIGHTS = -4, LOPT_ERROR_CHECKPOINT = -5, &
         LOPT_ERROR_MISMATCH = -6, LOPT_ERROR_NONFINITE = -7
     integer(c_int32_t), parameter, public :: LOPT_NONFINITE_SKIP_STEP = 0, LOPT_NONFINITE_SKIP_TENSOR = 1, LOPT_NONFINITE_ERROR = 2
+    integer(c_int32_t), parameter, public :: LOPT_DECAY_ALL = 0, LOPT_DECAY_MATRICES = 1, LOPT_AVERAGE_NONE = 0, &
+        LOPT_AVERAGE_GROWING = 1, LOPT_AVERAGE_EMA = 2
 
     public :: lopt_last_error, lopt_version
 
@@ -43,6 +45,10 @@ module lopt
         integer(c_int64_t) :: total_steps
         type(c_ptr) :: hooks(7) ! allocator, parallel_for, log
         real(c_double) :: max_update_ratio
+        integer(c_int32_t) :: weight_decay_form, reserved2
+        real(c_double) :: gradient_scale, max_gradient_norm
+        integer(c_int32_t) :: weight_decay_tensors, average
+        real(c_double) :: average_span
     end type
 
     type, bind(c) :: tensor_options_t
@@ -57,15 +63,16 @@ module lopt
         integer(c_int64_t) :: steps, steps_skipped, nonfinite
         real(c_double) :: gradient_rms, update_rms, parameter_rms, blackbox_share
         integer(c_int64_t) :: updates_limited, steps_idle, nonfinite_parameters
-        real(c_double) :: step_size
+        real(c_double) :: step_size, gradient_norm
+        integer(c_int64_t) :: steps_clipped
     end type
 
     ! One thread at a time. A copy is the same optimizer: destroy one of them.
     type, public :: lopt_optimizer
         type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
     contains
-        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_total_steps, set_tensor_options, &
-            save, restore, stats
+        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_total_steps, set_gradient_scale, &
+            set_tensor_options, average_get, average_swap, save, restore, stats
     end type
 
     interface
@@ -111,6 +118,11 @@ module lopt
             type(c_ptr), value :: opt
             integer(c_int64_t), value :: total_steps
         end function
+        integer(c_int) function c_set_gradient_scale(opt, gradient_scale) bind(c, name="lopt_set_gradient_scale")
+            import :: c_int, c_ptr, c_double
+            type(c_ptr), value :: opt
+            real(c_double), value :: gradient_scale
+        end function
         integer(c_int) function c_options_init(options, struct_size) bind(c, name="lopt_options_init")
             import :: c_int, c_size_t, options_t
             type(options_t), intent(out) :: options
@@ -126,6 +138,16 @@ module lopt
             type(c_ptr), value :: opt
             integer(c_int32_t), value :: index
             type(tensor_options_t), intent(in) :: options
+        end function
+        integer(c_int) function c_average_get(opt, index, out, elements) bind(c, name="lopt_average_get")
+            import :: c_int, c_ptr, c_int32_t, c_int64_t
+            type(c_ptr), value :: opt, out
+            integer(c_int32_t), value :: index
+            integer(c_int64_t), value :: elements
+        end function
+        integer(c_int) function c_average_swap(opt) bind(c, name="lopt_average_swap")
+            import :: c_int, c_ptr
+            type(c_ptr), value :: opt
         end function
         integer(c_int) function c_save(opt, path, contents) bind(c, name="lopt_save")
             import :: c_int, c_ptr, c_char, c_int32_t
@@ -181,11 +203,12 @@ contains
 
     ! weights: the name of built-in weights; weights_file: the path of others. The rest as in lopt_options.
     subroutine create(self, weights, weights_file, threads, nonfinite, lr_scale, weight_decay, total_steps, max_update_ratio, &
-                      status)
+                      gradient_scale, max_gradient_norm, weight_decay_tensors, average, average_span, status)
         class(lopt_optimizer), intent(inout) :: self
         character(*), intent(in), optional :: weights, weights_file
-        integer, intent(in), optional :: threads, nonfinite
-        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio
+        integer, intent(in), optional :: threads, nonfinite, weight_decay_tensors, average
+        real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio, gradient_scale, &
+            max_gradient_norm, average_span
         integer(c_int64_t), intent(in), optional :: total_steps
         integer, intent(out), optional :: status
         type(options_t) :: options
@@ -201,6 +224,11 @@ contains
         if (present(weight_decay)) options%weight_decay = weight_decay
         if (present(total_steps)) options%total_steps = total_steps
         if (present(max_update_ratio)) options%max_update_ratio = max_update_ratio
+        if (present(gradient_scale)) options%gradient_scale = gradient_scale
+        if (present(average)) options%average = int(average, c_int32_t)
+        if (present(average_span)) options%average_span = average_span
+        if (present(weight_decay_tensors)) options%weight_decay_tensors = int(weight_decay_tensors, c_int32_t)
+        if (present(max_gradient_norm)) options%max_gradient_norm = max_gradient_norm
         if (present(weights_file)) then
             found = c_weights_load(trim(weights_file)//c_null_char, c_null_ptr, chosen)
         else if (present(weights)) then
@@ -275,6 +303,13 @@ contains
         call report(c_set_total_steps(self%handle, total_steps), status)
     end subroutine
 
+    subroutine set_gradient_scale(self, gradient_scale, status)
+        class(lopt_optimizer), intent(in) :: self
+        real(c_double), intent(in) :: gradient_scale
+        integer, intent(out), optional :: status
+        call report(c_set_gradient_scale(self%handle, gradient_scale), status)
+    end subroutine
+
     ! What is not given has its default again.
     subroutine set_tensor_options(self, index, lr_scale, weight_decay_scale, frozen, status)
         class(lopt_optimizer), intent(in) :: self
@@ -290,6 +325,23 @@ contains
         if (present(frozen)) options%frozen = merge(1, 0, frozen)
         if (found >= 0) found = c_set_tensor_options(self%handle, int(index, c_int32_t), options)
         call report(found, status)
+    end subroutine
+
+    ! average: of the same shape as the tensor.
+    subroutine average_get(self, index, average, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(in) :: index
+        real(c_float), intent(inout), target :: average(..)
+        integer, intent(out), optional :: status
+        if (.not. fits(average, average, status)) return
+        call report(c_average_get(self%handle, int(index, c_int32_t), c_loc(average), size(average, kind=c_int64_t)), status)
+    end subroutine
+
+    ! Averages take the place of the parameters, or leave it again.
+    subroutine average_swap(self, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(out), optional :: status
+        call report(c_average_swap(self%handle), status)
     end subroutine
 
     subroutine save(self, path, with_parameters, status)

@@ -150,8 +150,12 @@ void lopt_destroy(lopt_optimizer *opt);
  *   gradient   the gradient of the loss with respect to it, same shape and order. Only read. Gradients may share memory
  *              with each other, but not with any parameter. NULL likewise; a frozen tensor needs none.
  *   shape      extents, each >= 0. The rule keeps one statistic per row and one per column of the two largest extents, so
- *              pass a matrix as a matrix; a flat buffer of many tensors is added one tensor at a time (see
- *              examples-c/flat_buffer.c).
+ *              pass a matrix as a matrix; of a flat buffer each tensor is added by itself (lopt_add_flat).
+ *              Column-major arrays, as of Fortran, Eigen or MATLAB: pass the extents in reverse. That is the tensor transposed, and
+ *              as good: the rule goes by the sizes of extents, not by their order. With "star" the steps are the same but for
+ *              rounding; with "star-authors-rule" they are if the two largest extents differ, else a little other ones.
+ *              Where a code does not know a shape, one extent may be enough: weights of n elements that make m outputs
+ *              are [m, n / m], or [n / m, m] where the outputs lie side by side. Without that a tensor is [n], by itself.
  *   rank       0 (a single number; shape may be NULL) to LOPT_MAX_RANK.
  *   index      receives the number of the tensor: 0 for the first, then 1, ...; may be NULL.
  *
@@ -171,6 +175,27 @@ void lopt_destroy(lopt_optimizer *opt);
  * elements, parameter or gradient overlaps a parameter), NO_MEMORY. */
 LOPT_NODISCARD lopt_status lopt_add_tensor(lopt_optimizer *opt, const char *name, float *parameter, const float *gradient,
                             const int64_t *shape, int32_t rank, int32_t *index) LOPT_READS(5, 6);
+
+/* Adds the tensors of a flat buffer: tensor i of the table has its parameter at parameters + offset and its gradient at gradients +
+ * offset, in floats. The numbers of the tensors follow in the order of the table on those there are. All of them are added, or on
+ * an error none. What the table points to is copied. Of the buffers either may be NULL: the memory comes later.
+ *
+ *     const lopt_flat_entry table[] = {{"fc1.weight", 0, 2, {128, 64}}, {"fc1.bias", 8192, 1, {128}}};
+ *     lopt_add_flat(opt, parameters, gradients, table, 2);
+ *
+ * A large network that is added as one vector trains much worse: the log has a warning at the first step of an optimizer with
+ * one tensor that is a vector of more than 10,000 elements.
+ *
+ * Errors as lopt_add_tensor, with the number of the entry in the message, and INVALID_ARGUMENT (table is NULL and count is not 0, a
+ * negative count, an offset below 0 or above 2^48). */
+typedef struct lopt_flat_entry {
+    const char *name;
+    int64_t offset;
+    int32_t rank;
+    int64_t shape[LOPT_MAX_RANK]; /* the first `rank` extents */
+} lopt_flat_entry;
+LOPT_NODISCARD lopt_status lopt_add_flat(lopt_optimizer *opt, float *parameters, const float *gradients,
+                                         const lopt_flat_entry *table, int32_t count) LOPT_READS(4, 5);
 
 /* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
  *
@@ -196,8 +221,8 @@ LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, co
  * that a caller could hold.
  *
  * Gradients are looked at before anything is written. A gradient element that is NaN, infinite or of magnitude above
- * 2^50 (its square would not fit f32 sums) counts as not finite, and the policy in the options decides: by default no
- * tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
+ * 2^50 (its square would not fit f32 sums), gradient_scale included, counts as not finite, and the policy in the options decides:
+ * by default no tensor is changed and the call returns LOPT_SKIPPED_NONFINITE.
  *
  * A tensor whose gradient is 0 in all elements is idle in that step: it stays as it is, with its state and its step counter,
  * as if lopt_step_tensor had been called for the others only. So heads that are trained in turn, experts, unused branches and a
@@ -213,9 +238,21 @@ LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, co
  * is NULL or a gradient that overlaps a parameter), NONFINITE (only under that policy). */
 LOPT_NODISCARD lopt_status lopt_step(lopt_optimizer *opt);
 
+/* Takes one step with the memory that is passed: parameters[i] and gradients[i] are those of tensor i, for codes in which they move
+ * from step to step. For all tensors, or the call fails and they have the memory of before. It stays theirs, as after
+ * lopt_bind_many with the same pointers: that of gradients is free when the call has returned, that of parameters is where
+ * checkpoints find them. Tensors may be added with NULL for both. Gradients are only read.
+ *
+ * Takes no longer than lopt_step where parameters have not moved but for a look at where gradients are, else n log n steps of n
+ * tensors. Errors as lopt_step, and INVALID_ARGUMENT (an array is NULL, count is not the number of tensors, as lopt_bind). */
+LOPT_NODISCARD lopt_status lopt_step_with(lopt_optimizer *opt, int32_t count, float *const *parameters, float *const *gradients)
+    LOPT_READS(3, 2) LOPT_READS(4, 2);
+
 /* Takes one step of one tensor, as soon as its gradient is there: a training code can so free or reuse gradient memory
  * during its backward pass. Every tensor counts its own steps; stepping each tensor once gives the same bits as one
- * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index. */
+ * lopt_step. Errors as lopt_step, and INVALID_ARGUMENT for an unknown index, or with max_gradient_norm: the norm of all gradients
+ * together is not known here, and steps that are clipped otherwise than was asked for are not taken. A program that knows the norm
+ * passes the factor with lopt_set_gradient_scale. */
 LOPT_NODISCARD lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
 
 /* ====================================================================================================================
@@ -242,9 +279,9 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
 /* ====================================================================================================================
  *  3. CHECKPOINTS
  *
- *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay and frozen flags, and total_steps
- *  of weights that know their horizon; with LOPT_WITH_PARAMETERS the parameters too, so that one file is a consistent whole. Resuming from it gives the same bits
- *  as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
+ *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale, frozen flags,
+ *  averages, and total_steps of weights that know their horizon; with LOPT_WITH_PARAMETERS the parameters too, so that one
+ *  file is a consistent whole. Resuming from it gives the same bits as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
  *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
  *  safetensors opens it. One of the digests has to be right: a file restores that a tool has written anew with the same
  *  metadata, or in whose header tensors were renamed, but not both, and not one whose numbers were changed.
@@ -332,6 +369,20 @@ typedef enum lopt_weight_decay_form {
                                     where 0.003 wears a long training down. For its checkpoints, which restore to it      */
 } lopt_weight_decay_form;
 
+/* Which tensors weight_decay is for. */
+typedef enum lopt_weight_decay_tensors {
+    LOPT_DECAY_ALL = 0,
+    LOPT_DECAY_MATRICES = 1      /* those with two or more extents above 1: not biases and the gains of normalisations, as recipes
+                                    with AdamW often have it. [64, 1] is a vector                                      */
+} lopt_weight_decay_tensors;
+
+/* An average a of the parameters p over the steps t = 0, 1, 2, ... of a tensor. */
+typedef enum lopt_average {
+    LOPT_AVERAGE_NONE = 0,
+    LOPT_AVERAGE_GROWING = 1, /* a += (p - a) k / (t + k): of about the last 1 / k of all steps, however many there will be   */
+    LOPT_AVERAGE_EMA = 2      /* a += (p - a) / w: exponential, of about the last w steps; of the first w steps the mean       */
+} lopt_average;
+
 /* What a step does about gradients that are not finite (see lopt_step). */
 typedef enum lopt_nonfinite {
     LOPT_NONFINITE_SKIP_STEP = 0,   /* no tensor is stepped; returns LOPT_SKIPPED_NONFINITE                     */
@@ -381,6 +432,19 @@ struct lopt_options {
                                in checkpoints                                                                      */
     int32_t weight_decay_form; /* a lopt_weight_decay_form                                                         */
     int32_t reserved2;         /* 0                                                                                */
+    double gradient_scale;     /* what the rule sees is gradient_scale times the gradient, which is not written (see
+                                  lopt_set_gradient_scale): 1 / batch for gradients that are summed over a batch, -1 for codes
+                                  that store the negative; a number between 1e-30 and 1e30, or between -1e30 and -1e-30;
+                                  default 1                                                                        */
+    double max_gradient_norm;  /* clipping: if the norm of all gradients of a step together, gradient_scale included, is above
+                                  this, the rule sees them multiplied by max_gradient_norm / norm; 1e-30 to 1e30, or 0, the
+                                  default: no clipping. Tensors that are frozen or skipped do not count. lopt_step_tensor,
+                                  which does not know the norm, refuses. The norm is that of f32 sums, of the same bits with any number
+                                  of threads. Not kept in checkpoints. lopt needs no clipping to be stable; where a recipe has
+                                  it, this costs no pass over memory                                               */
+    int32_t weight_decay_tensors; /* a lopt_weight_decay_tensors; each tensor's own scale counts beside it           */
+    int32_t average;           /* a lopt_average: of the parameters, see lopt_average_get; default: none           */
+    double average_span;       /* its k or w, 1 to 1e30; 0, the default: 10 for k, 1000 for w                      */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */
@@ -400,6 +464,12 @@ LOPT_NODISCARD lopt_status lopt_set_lr_scale(lopt_optimizer *opt, double lr_scal
  * weights ignore it. 0 to 2^63 - 1. Errors: INVALID_ARGUMENT. */
 LOPT_NODISCARD lopt_status lopt_set_total_steps(lopt_optimizer *opt, int64_t total_steps);
 
+/* What every step from now on multiplies gradients by as it reads them: one factor, rounded to f32. The inverse of a loss scale
+ * goes in here, whenever that changes. All that a step does with a gradient it does with the product: that is what may be up to
+ * 2^50 (see lopt_step), is 0 for an idle tensor, and is in lopt_stats. Range as gradient_scale in the options. Errors:
+ * INVALID_ARGUMENT. */
+LOPT_NODISCARD lopt_status lopt_set_gradient_scale(lopt_optimizer *opt, double gradient_scale);
+
 typedef struct lopt_tensor_options {
     size_t struct_size;        /* set by lopt_tensor_options_init                                          */
     double lr_scale;           /* multiplies the optimizer's; 0 to 1e30; default 1. A product above 1e30 counts as 1e30 */
@@ -410,6 +480,28 @@ typedef struct lopt_tensor_options {
 
 lopt_status lopt_tensor_options_init(lopt_tensor_options *options, size_t struct_size);
 LOPT_NODISCARD lopt_status lopt_set_tensor_options(lopt_optimizer *opt, int32_t index, const lopt_tensor_options *options);
+
+/* ---- An average of the parameters -------------------------------------------------------------------------------- */
+
+/* With `average` in the options every step also takes the parameters that it leaves into an average, which often does better on
+ * unseen data than they do: noise of the last steps is averaged out of it. It costs 4 bytes a parameter, which lopt_info counts,
+ * and a pass over 8. Steps, and so the parameters, have the bits that they have without.
+ *
+ * The first step's parameters are the first average. A step that a tensor does not take (frozen, skipped, idle) leaves its
+ * average as it is; after the last step of an idle tensor it so stays a little behind the parameter. An element that is NaN or
+ * infinite is so in the average for as long as in the parameter. Checkpoints hold averages; after one that has none they begin
+ * anew. The two options are not kept in checkpoints.
+ *
+ * lopt_average_get copies the average of a tensor to `out`, of `count` elements, as many as the tensor has, in its order. Before
+ * the tensor's first step that is the parameter. Errors: INVALID_ARGUMENT (NULL, an unknown index, another count, no average in the
+ * options, a parameter that is NULL where it is what is asked for). */
+LOPT_NODISCARD lopt_status lopt_average_get(const lopt_optimizer *opt, int32_t index, float *out, int64_t count) LOPT_WRITES(3, 4);
+
+/* Puts the averages of all tensors where the parameters are, to evaluate or keep them, and the parameters where the averages were;
+ * the next call puts them back, to the bit. In between what would mix them up is refused (INVALID_ARGUMENT): steps, checkpoints
+ * both ways. lopt_destroy leaves what is there. Allocates nothing. Errors: INVALID_ARGUMENT (opt is NULL, no average in the
+ * options, a parameter that is NULL). */
+LOPT_NODISCARD lopt_status lopt_average_swap(lopt_optimizer *opt);
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */
 
@@ -427,7 +519,7 @@ typedef struct lopt_statistics {
     int64_t steps;            /* steps taken; of all tensors: the largest                                           */
     int64_t steps_skipped;    /* steps not taken because of gradients that were not finite                          */
     int64_t nonfinite;        /* gradient elements seen that were not finite, in all                                */
-    double gradient_rms;
+    double gradient_rms;      /* as the rule saw it, gradient_scale and clipping included                             */
     double update_rms;        /* of the change of the parameters, weight decay not counted                          */
     double parameter_rms;     /* before the step, elements that are not finite not counted                          */
     double blackbox_share;    /* RMS(blackbox) / (RMS(blackbox) + RMS(nominal)): 0 all nominal, 1 all blackbox      */
@@ -436,6 +528,9 @@ typedef struct lopt_statistics {
     int64_t nonfinite_parameters; /* elements of the parameters that were NaN or infinite before the step          */
     double step_size;         /* of one tensor: the step size that its weights chose, the scales included; what
                                  weight_decay is multiplied by. Of all: 0                                            */
+    double gradient_norm;     /* with max_gradient_norm, whatever the index: the norm of all gradients together in the last
+                                 lopt_step that was taken, before clipping; without it 0                             */
+    int64_t steps_clipped;    /* steps in which it was above max_gradient_norm, of this optimizer since lopt_create  */
 } lopt_statistics;
 
 /* index -1: all tensors together. Errors: INVALID_ARGUMENT. */

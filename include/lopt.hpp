@@ -238,19 +238,44 @@ public:
     Result add(const std::string &name, Parameter &&parameter, const Gradient &gradient) {
         return add(name, parameter, gradient, Shape(std::size(parameter)));
     }
+    /* A table of names, offsets and shapes: a container or array of lopt_flat_entry. */
+    template <class Table>
+    Result add_flat(float *parameters, const float *gradients, const Table &table) {
+        if (std::size(table) > INT32_MAX) return Errors::fail(LOPT_ERROR_INVALID_ARGUMENT, "the table has 2^31 entries or more");
+        return Errors::check(
+            lopt_add_flat(handle_, parameters, gradients, std::data(table), static_cast<std::int32_t>(std::size(table))));
+    }
     Result bind(std::int32_t index, float *parameter, const float *gradient) {
         return Errors::check(lopt_bind(handle_, index, parameter, gradient));
     }
 
     /* LOPT_SKIPPED_NONFINITE is no error: it is returned. */
     Result step() { return Errors::check(lopt_step(handle_)); }
+    /* The memory of every tensor at this step, see lopt_step_with. */
+    Result step_with(const std::vector<float *> &parameters, const std::vector<float *> &gradients) {
+        if (parameters.size() != gradients.size() || parameters.size() > INT32_MAX)
+            return Errors::fail(LOPT_ERROR_INVALID_ARGUMENT, "there are not as many gradients as parameters");
+        return Errors::check(
+            lopt_step_with(handle_, static_cast<std::int32_t>(parameters.size()), parameters.data(), gradients.data()));
+    }
     Result step_tensor(std::int32_t index) { return Errors::check(lopt_step_tensor(handle_, index)); }
 
     Result set_lr_scale(double scale) { return Errors::check(lopt_set_lr_scale(handle_, scale)); }
     Result set_total_steps(std::int64_t steps) { return Errors::check(lopt_set_total_steps(handle_, steps)); }
+    Result set_gradient_scale(double scale) { return Errors::check(lopt_set_gradient_scale(handle_, scale)); }
     Result set_tensor_options(std::int32_t index, const lopt_tensor_options &options) {
         return Errors::check(lopt_set_tensor_options(handle_, index, &options));
     }
+
+    /* The average of a tensor; empty after an error that is not thrown. */
+    std::vector<float> average(std::int32_t index, std::size_t count) const {
+        std::vector<float> result(count + 1); /* data() is not NULL for a tensor of no elements either */
+        const lopt_status status = lopt_average_get(handle_, index, result.data(), static_cast<std::int64_t>(count));
+        result.resize(status < 0 ? 0 : count);
+        (void)Errors::check(status);
+        return result;
+    }
+    Result swap_averages() { return Errors::check(lopt_average_swap(handle_)); }
 
     Result save(const std::string &path, std::uint32_t contents = 0) const {
         return Errors::check(lopt_save(handle_, path.c_str(), contents));

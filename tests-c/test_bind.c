@@ -209,7 +209,107 @@ static void test_missing(void) {
     check_context("");
 }
 
+/* ---- Given at each step --------------------------------------------------------------------------------------------- */
+
+enum { MANY = 6 };
+static float pool[4][MANY * N], *given[MANY], *gradients_given[MANY], resting[MANY][N], resting_gradients[MANY][N];
+
+/* Where tensor i is in a turn: other buffers, other orders within them; gradients may share memory. */
+static void place_all(int turn) {
+    for (int i = 0; i < MANY; i++) {
+        given[i] = pool[turn % 2] + (turn % 3 == 2 ? i : (i + turn) % MANY) * N;
+        gradients_given[i] = pool[2 + turn / 2 % 2] + (i + turn) % MANY * N;
+    }
+}
+
+static lopt_optimizer *make_many(int bound, lopt_nonfinite policy) {
+    lopt_options options = problem_options();
+    lopt_optimizer *opt;
+    options.nonfinite = policy;
+    CHECK_OK(lopt_create(NULL, &options, &opt));
+    for (int i = 0; i < MANY; i++) {
+        char name[2] = {(char)('a' + (i * 5) % MANY), 0};
+        add(opt, name, bound ? resting[i] : NULL, bound ? resting_gradients[i] : NULL);
+    }
+    return opt;
+}
+
+/* Memory that moves at every step, or now and then, gives the bits of memory that stays; between the calls the old is free. */
+static void test_step_with(void) {
+    lopt_optimizer *opt = make_many(0, LOPT_NONFINITE_SKIP_STEP), *other = make_many(1, LOPT_NONFINITE_SKIP_STEP);
+    for (int i = 0; i < MANY; i++) fill(resting[i], 40 + (uint64_t)i);
+    for (int turn = 0; turn < 24; turn++) {
+        memset(pool, 0x7f, sizeof pool);
+        place_all(turn / (turn < 12 ? 1 : 3));
+        for (int i = 0; i < MANY; i++) {
+            memcpy(given[i], resting[i], sizeof resting[i]);
+            fill(resting_gradients[i], 100 + (uint64_t)(turn * MANY + i));
+            memcpy(gradients_given[i], resting_gradients[i], sizeof resting[i]);
+        }
+        check_context("turn %d", turn);
+        CHECK_OK(lopt_step_with(opt, MANY, given, gradients_given));
+        CHECK_OK(lopt_step(other));
+        for (int i = 0; i < MANY; i++) CHECK_BITS(given[i], resting[i], N);
+    }
+    /* The memory of the last call is the tensors'. */
+    snapshot s = snapshot_of(other, LOPT_WITH_PARAMETERS);
+    CHECK_SAME_STATE(opt, &s);
+    CHECK_OK(lopt_step(opt)), CHECK_OK(lopt_step(other));
+    for (int i = 0; i < MANY; i++) CHECK_BITS(given[i], resting[i], N);
+    snapshot_free(&s);
+    check_context("");
+    lopt_destroy(opt), lopt_destroy(other);
+}
+
+/* Whatever is wrong with whichever tensor, in memory that is otherwise good and elsewhere: nothing is written there, and the
+ * tensors are where they were. */
+static void test_step_with_refused(void) {
+    enum { NO_PARAMETER, NO_GRADIENT, SAME_PARAMETERS, GRADIENT_IN_PARAMETER, BEYOND, NONFINITE, WRONGS };
+    for (int wrong = 0; wrong < WRONGS; wrong++) {
+        for (int which = 0; which < MANY; which++) {
+            lopt_optimizer *opt = make_many(1, LOPT_NONFINITE_ERROR);
+            static float before[4][MANY * N];
+            int next = (which + 1) % MANY;
+            check_context("wrong %d, tensor %d", wrong, which);
+            for (int i = 0; i < MANY; i++) fill(resting[i], 40 + (uint64_t)i), fill(resting_gradients[i], 50 + (uint64_t)i);
+            for (int j = 0; j < 4 * MANY * N; j++) pool[j / (MANY * N)][j % (MANY * N)] = problem_random(60, (uint64_t)j);
+            CHECK_OK(lopt_step(opt));
+            place_all(1);
+            switch (wrong) {
+            case NO_PARAMETER: given[which] = NULL; break;
+            case NO_GRADIENT: gradients_given[which] = NULL; break;
+            case SAME_PARAMETERS: given[which] = given[next] + 1; break;
+            case GRADIENT_IN_PARAMETER: gradients_given[which] = given[next]; break;
+            case BEYOND: gradients_given[which] = (float *)(UINTPTR_MAX - 15); break;
+            case NONFINITE: gradients_given[which][3] = NAN; break;
+            }
+            memcpy(before, pool, sizeof before);
+            snapshot s = snapshot_of(opt, LOPT_WITH_PARAMETERS);
+            CHECK_STATUS(lopt_step_with(opt, MANY, given, gradients_given),
+                         wrong == NONFINITE ? LOPT_ERROR_NONFINITE : LOPT_ERROR_INVALID_ARGUMENT);
+            CHECK_BYTES(pool, before, sizeof before);
+            CHECK_SAME_STATE(opt, &s);
+            /* Still with the old gradients, at the old place. */
+            lopt_optimizer *other = make_many(0, LOPT_NONFINITE_ERROR);
+            static float elsewhere[MANY][N];
+            lopt_binding bindings[MANY];
+            memcpy(elsewhere, resting, sizeof elsewhere);
+            for (int i = 0; i < MANY; i++) bindings[i] = (lopt_binding){i, elsewhere[i], resting_gradients[i]};
+            CHECK_OK(lopt_bind_many(other, MANY, bindings));
+            CHECK_OK(lopt_state_read(other, 0, s.bytes, s.size));
+            CHECK_OK(lopt_step(opt)), CHECK_OK(lopt_step(other));
+            for (int i = 0; i < MANY; i++) CHECK_BITS(resting[i], elsewhere[i], N);
+            CHECK_BYTES(pool, before, sizeof before);
+            snapshot_free(&s);
+            lopt_destroy(opt), lopt_destroy(other);
+        }
+    }
+    check_context("");
+}
+
 int main(void) {
+    test_step_with();
+    test_step_with_refused();
     test_ring();
     test_random();
     test_arena();

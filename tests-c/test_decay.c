@@ -1,13 +1,13 @@
 /* Weight decay: by default as in AdamW, lr * step_size * weight_decay of the parameter, step_size the tensor's own; or a part of
  * the parameter in each step, as version 0.1.0 had it. It never turns a parameter's sign, goes with the steps as they get smaller,
- * and comes back from checkpoints in the form in which it was written. */
-#include "problem.h"
+ * and comes back from checkpoints in the form in which it was written. Learned decay stays beside it. */
+#include "weights.h"
 
 static lopt_optimizer *make(const char *weights_name, double lr_scale, double decay, int32_t form, problem *p) {
     lopt_options options = problem_options();
     options.lr_scale = lr_scale, options.weight_decay = decay, options.weight_decay_form = form;
     problem_small(p);
-    return problem_optimizer(p, weights_name, &options);
+    return weights_optimizer(p, weights_name, &options);
 }
 
 static void set_tensor(lopt_optimizer *opt, int32_t index, double lr_scale, double weight_decay_scale) {
@@ -121,10 +121,10 @@ static void test_long_runs(void) {
 }
 
 /* A checkpoint brings its form back, and goes on with the same bits, idle steps among what follows. */
-static void test_checkpoint(int32_t form) {
+static void test_checkpoint(const char *weights, int32_t form) {
     problem p, q;
-    lopt_optimizer *opt = make("star", 1, 0.2, form, &p);
-    lopt_optimizer *other = make("star", 0.5, 0.7, form == LOPT_DECAY_PER_STEP ? LOPT_DECAY_BY_STEP_SIZE : LOPT_DECAY_PER_STEP, &q);
+    lopt_optimizer *opt = make(weights, 1, 0.2, form, &p);
+    lopt_optimizer *other = make(weights, 0.5, 0.7, form == LOPT_DECAY_PER_STEP ? LOPT_DECAY_BY_STEP_SIZE : LOPT_DECAY_PER_STEP, &q);
     problem_train(&p, opt, 0, 5);
     snapshot s = snapshot_of(opt, LOPT_WITH_PARAMETERS);
     CHECK_OK(lopt_state_read(other, LOPT_WITH_PARAMETERS, s.bytes, s.size));
@@ -141,12 +141,54 @@ static void test_checkpoint(int32_t form) {
     problem_free(&p), problem_free(&q);
 }
 
+/* On matrices alone: these step as with decay, all that is a vector or a number as without, [n, 1] among them; idle steps too. A
+ * checkpoint brings that back. */
+static void test_matrices_alone(const char *weights, int32_t form) {
+    static const int is_matrix[] = {0, 0, 1, 1, 1, 0, 0, 1};
+    problem p, q, r, s;
+    problem *all[] = {&p, &q, &r, &s};
+    lopt_optimizer *opt[4];
+    for (int k = 0; k < 4; k++) {
+        lopt_options options = problem_options();
+        options.weight_decay = k == 1 ? 0 : 0.3, options.weight_decay_form = form;
+        options.weight_decay_tensors = k == 0 ? LOPT_DECAY_MATRICES : LOPT_DECAY_ALL;
+        problem_small(all[k]);
+        problem_add(all[k], "column", 2, (int64_t[]){64, 1}), problem_add(all[k], "thin", 4, (int64_t[]){1, 1, 30, 1});
+        problem_add(all[k], "two", 4, (int64_t[]){1, 9, 1, 2});
+        problem_start(all[k]);
+        opt[k] = weights_optimizer(all[k], weights, &options);
+    }
+    for (int step = 0; step < 6; step++) {
+        if (step == 3) {
+            snapshot state = snapshot_of(opt[0], LOPT_WITH_PARAMETERS);
+            CHECK_OK(lopt_state_read(opt[3], LOPT_WITH_PARAMETERS, state.bytes, state.size));
+            snapshot_free(&state);
+        }
+        for (int k = 0; k < 4; k++) {
+            problem_gradient(all[k], step);
+            for (int i = 0; i < p.count; i++) {
+                if ((step + i) % 3 == 0) memset(all[k]->tensors[i].gradient, 0, 4 * (size_t)p.tensors[i].elements);
+            }
+            CHECK_OK(lopt_step(opt[k]));
+        }
+        for (int i = 0; i < p.count; i++) {
+            int64_t n = p.tensors[i].elements;
+            check_context("%s, form %d, step %d, tensor %s", weights, (int)form, step, p.tensors[i].name);
+            CHECK_BITS(p.tensors[i].parameter, is_matrix[i] ? r.tensors[i].parameter : q.tensors[i].parameter, n);
+            if (step >= 3) CHECK_BITS(s.tensors[i].parameter, p.tensors[i].parameter, n);
+        }
+    }
+    check_context("");
+    for (int k = 0; k < 4; k++) lopt_destroy(opt[k]), problem_free(all[k]);
+}
+
 int main(void) {
     for (int32_t form = LOPT_DECAY_BY_STEP_SIZE; form <= LOPT_DECAY_PER_STEP; form++) {
         test_what_is_taken_off("star", form);
         test_what_is_taken_off("star-authors-rule", form);
         test_no_decay_of_a_tensor(form);
-        test_checkpoint(form);
+        test_checkpoint("star", form), test_checkpoint("made pooled", form);
+        test_matrices_alone("star", form), test_matrices_alone("made pooled", form);
     }
     test_long_runs();
     return check_end();

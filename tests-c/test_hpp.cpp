@@ -3,6 +3,7 @@
 #include <lopt.hpp>
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -206,6 +207,69 @@ void test_ownership() {
     CHECK(weights.metadata("kind") && !weights.metadata("no such key"));
 }
 
+/* Containers whose memory moves. */
+void test_step_with() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f), v(w);
+    lopt::Optimizer opt, other;
+    opt.add("w", nullptr, nullptr, {2, 3});
+    other.add("w", v, dw, {2, 3});
+    for (int step = 0; step < 3; step++) {
+        std::vector<float> moved(w), gradient(dw);
+        opt.step_with({moved.data()}, {gradient.data()});
+        other.step();
+        w.swap(moved);
+        CHECK(w == v);
+        CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "gradients", [&] { opt.step_with({w.data()}, {}); }));
+        CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "parameters", [&] { opt.step_with({}, {}); }));
+    }
+}
+
+void test_average() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f);
+    auto options = lopt::options();
+    options.average = LOPT_AVERAGE_EMA;
+    lopt::Optimizer opt(options), plain;
+    opt.add("w", w, dw, {2, 3});
+    opt.step();
+    const auto first = w;
+    opt.step();
+    const auto second = w, average = opt.average(0, 6);
+    CHECK(std::fabs(average[0] - (first[0] + second[0]) / 2) < 1e-7f && average[0] != second[0]);
+    opt.swap_averages();
+    CHECK(w == average && opt.average(0, 6) == average);
+    opt.swap_averages();
+    CHECK(w == second);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "count", [&] { opt.average(0, 5); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "options.average", [&] { plain.swap_averages(); }));
+    lopt::StatusOptimizer quiet;
+    CHECK(quiet.average(0, 6).empty() && !quiet.swap_averages().ok());
+}
+
+void test_add_flat() {
+    std::vector<float> w(9, 0.5f), dw(9, 1.0f), v(w);
+    const lopt_flat_entry table[] = {{"weight", 0, 2, {2, 3}}, {"bias", 6, 1, {3}}};
+    lopt::Optimizer opt, other;
+    opt.add_flat(w.data(), dw.data(), table);
+    other.add("weight", v.data(), dw.data(), {2, 3});
+    other.add("bias", v.data() + 6, dw.data() + 6, {3});
+    opt.step();
+    other.step();
+    CHECK(w == v && opt.info().tensors == 2);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "table[0]", [&] { opt.add_flat(w.data(), dw.data(), table); }));
+}
+
+/* A code that stores the negative gradient. */
+void test_gradient_scale() {
+    std::vector<float> w(6, 0.5f), v(w), dw(6, 1.0f), dv(6, -1.0f);
+    lopt::Optimizer opt, other;
+    opt.add("w", w, dw, {2, 3});
+    other.add("w", v, dv, {2, 3});
+    other.set_gradient_scale(-1);
+    opt.step();
+    other.step();
+    CHECK(v == w && w[0] != 0.5f && dv[0] == -1.0f);
+}
+
 void test_state() {
     std::vector<float> w(rows * columns, 0.25f), dw(w.size()), v(w), dv(w.size());
     lopt::Optimizer opt, other;
@@ -246,6 +310,10 @@ int main() {
     test_exceptions();
     test_statuses();
     test_ownership();
+    test_step_with();
+    test_add_flat();
+    test_average();
+    test_gradient_scale();
     test_state();
     std::printf("%ld passed, %ld failed\n", passed, failed);
     return failed != 0;

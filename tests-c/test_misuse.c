@@ -80,11 +80,26 @@ static void test_null(void) {
     REFUSED(lopt_add_tensor(NULL, "n", memory, gradient, shape, 1, &index), "opt", "NULL");
     REFUSED(lopt_add_tensor(opt, NULL, memory, gradient, shape, 1, &index), "name", "NULL");
     REFUSED(lopt_add_tensor(opt, "n", memory, gradient, NULL, 1, &index), "shape", "NULL");
+    lopt_flat_entry entries[2] = {{"n", 0, 1, {2}}, {NULL, 2, 1, {2}}};
+    REFUSED(lopt_add_flat(NULL, memory, gradient, entries, 1), "opt", "NULL");
+    REFUSED(lopt_add_flat(NULL, memory, gradient, NULL, 0), "opt", "NULL");
+    REFUSED(lopt_add_flat(opt, memory, gradient, NULL, 1), "table", "NULL");
+    REFUSED(lopt_add_flat(opt, memory, gradient, entries, 2), "table[1]: name", "NULL");
+    REFUSED(lopt_add_flat(opt, memory, gradient, entries, -1), "count is -1", "negative");
+    REFUSED(lopt_add_flat(opt, memory, gradient, entries, INT32_MIN), "count is", "negative");
     REFUSED(lopt_bind(NULL, 0, memory, gradient), "opt", "NULL");
     REFUSED(lopt_bind_many(NULL, 0, NULL), "opt", "NULL");
     REFUSED(lopt_bind_many(opt, 1, NULL), "bindings", "NULL");
     REFUSED(lopt_step(NULL), "opt", "NULL");
     REFUSED(lopt_step_tensor(NULL, 0), "opt", "NULL");
+    float *two[2] = {memory, memory};
+    REFUSED(lopt_step_with(NULL, 2, two, two), "opt", "NULL");
+    REFUSED(lopt_step_with(opt, 2, NULL, two), "parameters", "NULL");
+    REFUSED(lopt_step_with(opt, 2, two, NULL), "gradients", "NULL");
+    REFUSED(lopt_average_get(NULL, 0, memory, 4), "opt", "NULL");
+    REFUSED(lopt_average_get(opt, 0, NULL, 12), "out", "NULL");
+    REFUSED(lopt_average_swap(NULL), "opt", "NULL");
+    REFUSED(lopt_average_swap(opt), "no averages", "options.average");
     REFUSED(lopt_save(NULL, "x", 0), "opt", "NULL");
     REFUSED(lopt_save(opt, NULL, 0), "path", "NULL");
     REFUSED(lopt_restore(NULL, "x", 0), "opt", "NULL");
@@ -99,6 +114,7 @@ static void test_null(void) {
     REFUSED(lopt_tensor_options_init(NULL, sizeof tensor_options), "options", "NULL");
     REFUSED(lopt_set_lr_scale(NULL, 1), "opt", "NULL");
     REFUSED(lopt_set_total_steps(NULL, 1), "opt", "NULL");
+    REFUSED(lopt_set_gradient_scale(NULL, 1), "opt", "NULL");
     REFUSED(lopt_set_tensor_options(NULL, 0, &tensor_options), "opt", "NULL");
     REFUSED(lopt_set_tensor_options(opt, 0, NULL), "options", "NULL");
     REFUSED(lopt_stats(NULL, 0, &statistics), "opt", "NULL");
@@ -185,12 +201,23 @@ static void test_indices(void) {
         REFUSED(lopt_bind(opt, bad[i], memory, gradient), "index", "2 tensors");
         REFUSED(lopt_bind_many(opt, 2, (lopt_binding[]){{0, memory, gradient}, {bad[i], NULL, NULL}}), "index", "2 tensors");
         REFUSED(lopt_step_tensor(opt, bad[i]), "index", "2 tensors");
+        REFUSED(lopt_average_get(opt, bad[i], memory, 12), "index", "2 tensors");
         REFUSED(lopt_set_tensor_options(opt, bad[i], &options), "index", "2 tensors");
         if (bad[i] != -1) REFUSED(lopt_stats(opt, bad[i], &statistics), "index", "2 tensors");
     }
     check_context("");
+    REFUSED(lopt_average_get(opt, 0, memory, 12), "no averages", "options.average");
+    REFUSED(lopt_average_get(opt, 0, memory, 11), "count is 11", "12 elements");
+    REFUSED(lopt_average_get(opt, 0, memory, INT64_MIN), "count is", "12 elements");
     REFUSED(lopt_bind_many(opt, -1, (lopt_binding[]){{0, memory, gradient}}), "count is -1", "negative");
     REFUSED(lopt_bind_many(opt, INT32_MIN, NULL), "count is", "negative");
+    static const int32_t counts[] = {-1, 0, 1, 3, INT32_MAX, INT32_MIN};
+    for (int i = 0; i < 6; i++) {
+        float *some[3] = {memory, memory, memory};
+        check_context("count %d", counts[i]);
+        REFUSED(lopt_step_with(opt, counts[i], some, some), "count is", "2 tensors");
+    }
+    check_context("");
     REFUSED(lopt_bind_many(opt, 3, (lopt_binding[]){{1, NULL, NULL}, {0, memory, gradient}, {1, NULL, NULL}}), "index 1",
             "once");
 }
@@ -265,6 +292,12 @@ static void test_values(void) {
         REFUSED(lopt_set_tensor_options(opt, 0, &options), "lr_scale", "finite");
         options = good, options.weight_decay_scale = bad[i];
         REFUSED(lopt_set_tensor_options(opt, 0, &options), "weight_decay_scale", "finite");
+    }
+    check_context("");
+    static const double no_factors[] = {0, -0.0, NAN, INFINITY, -INFINITY, 9e-31, -9e-31, 1.000001e30, -1e31, 5e-324};
+    for (int i = 0; i < 10; i++) {
+        check_context("value %g", no_factors[i]);
+        REFUSED(lopt_set_gradient_scale(opt, no_factors[i]), "gradient_scale is", "1e-30 to 1e30");
     }
     check_context("");
     options = good, options.frozen = 2;

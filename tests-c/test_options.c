@@ -52,10 +52,28 @@ static void test_ranges(void) {
     for (int32_t form = -1; form <= 2; form += 3) {
         o = good, o.weight_decay_form = form, CREATE_REFUSED(&o, "weight_decay_form", "lopt_weight_decay_form");
     }
+    for (int32_t which = -1; which <= 2; which += 3) {
+        o = good, o.weight_decay_tensors = which, CREATE_REFUSED(&o, "weight_decay_tensors", "lopt_weight_decay_tensors");
+    }
+    o = good, o.weight_decay_tensors = LOPT_DECAY_MATRICES, CREATE_WORKS(&o, "weight_decay_tensors");
+    for (int32_t which = -1; which <= 3; which += 4) o = good, o.average = which, CREATE_REFUSED(&o, "average is", "lopt_average");
+    for (int i = 0; i < 5; i++) o = good, o.average_span = no_scales[i], CREATE_REFUSED(&o, "average_span", "1 to 1e30");
+    o = good, o.average_span = 0.999, CREATE_REFUSED(&o, "average_span", "1 to 1e30");
+    for (int32_t which = 0; which <= 2; which++) {
+        o = good, o.average = which, CREATE_WORKS(&o, "average");
+        o.average_span = 1, CREATE_WORKS(&o, "average_span 1"), o.average_span = 1e30, CREATE_WORKS(&o, "average_span 1e30");
+    }
     o = good, o.weight_decay_form = LOPT_DECAY_PER_STEP, CREATE_WORKS(&o, "weight_decay_form");
     o = good, o.lr_scale = 0, CREATE_WORKS(&o, "lr_scale 0");
     o = good, o.lr_scale = 1e30, CREATE_WORKS(&o, "lr_scale 1e30");
     o = good, o.weight_decay = 1, CREATE_WORKS(&o, "weight_decay 1");
+    for (int i = 0; i < 5; i++) o = good, o.max_gradient_norm = no_scales[i], CREATE_REFUSED(&o, "max_gradient_norm is", "1e-30 to 1e30");
+    o = good, o.max_gradient_norm = 9e-31, CREATE_REFUSED(&o, "max_gradient_norm is", "1e-30 to 1e30");
+    o = good, o.max_gradient_norm = 1, CREATE_WORKS(&o, "max_gradient_norm");
+    static const double no_factors[] = {0, NAN, INFINITY, -INFINITY, 9e-31, -9e-31, 1.000001e30, -1e31, 5e-324};
+    for (int i = 0; i < 9; i++) o = good, o.gradient_scale = no_factors[i], CREATE_REFUSED(&o, "gradient_scale", "1e-30 to 1e30");
+    static const double factors[] = {-1, 0.125, 1e-30, -1e-30};
+    for (int i = 0; i < 4; i++) o = good, o.gradient_scale = factors[i], CREATE_WORKS(&o, "gradient_scale");
     o = good, o.total_steps = -1, CREATE_REFUSED(&o, "total_steps", "negative");
     o = good, o.total_steps = INT64_MIN, CREATE_REFUSED(&o, "total_steps", "negative");
     o = good, o.total_steps = INT64_MAX, CREATE_WORKS(&o, "total_steps");
@@ -66,6 +84,7 @@ static void test_ranges(void) {
     o = good, o.nonfinite = 3, CREATE_REFUSED(&o, "nonfinite", "0 to 2");
     o = good, o.nonfinite = INT32_MIN, CREATE_REFUSED(&o, "nonfinite", "0 to 2");
     o = good, o.reserved = 1, CREATE_REFUSED(&o, "reserved", "0");
+    o = good, o.reserved2 = 1, CREATE_REFUSED(&o, "reserved", "0");
     CREATE_WORKS(NULL, "no options");
 }
 
@@ -223,7 +242,12 @@ static void test_defaults(void) {
     CHECK_INT(options.reserved, 0);
     CHECK_INT(options.weight_decay_form, LOPT_DECAY_BY_STEP_SIZE);
     CHECK_INT(options.reserved2, 0);
+    CHECK_INT(options.weight_decay_tensors, LOPT_DECAY_ALL);
+    CHECK_INT(options.average, LOPT_AVERAGE_NONE);
+    CHECK_NEAR(options.average_span, 0, 0);
     CHECK_NEAR(options.lr_scale, 1, 0);
+    CHECK_NEAR(options.gradient_scale, 1, 0);
+    CHECK_NEAR(options.max_gradient_norm, 0, 0);
     CHECK_NEAR(options.weight_decay, 0, 0);
     CHECK_INT(options.total_steps, 0);
     CHECK(!options.allocator.allocate && !options.allocator.deallocate && !options.allocator.context);

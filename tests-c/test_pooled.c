@@ -246,6 +246,43 @@ static void test_wild_gradients(void) {
     }
 }
 
+/* Where a tensor stands in its network counts, but not tensors that were taken out again because lopt_add_flat failed. */
+static void test_taken_out(void) {
+    static float parameters[64], gradients[64];
+    lopt_flat_entry table[5] = {
+        {.name = "flat 1", .rank = 2, .shape = {4, 4}}, {.name = "flat 2", .offset = 16, .rank = 1, .shape = {4}},
+        {.name = "flat 3", .offset = 20, .rank = 2, .shape = {3, 4}}, {.name = "flat 4", .offset = 32, .rank = 1, .shape = {4}},
+        {.name = "flat 1", .offset = 36, .rank = 2, .shape = {2, 2}},
+    };
+    problem p;
+    lopt_options options = problem_options();
+    problem_large(&p);
+    lopt_optimizer *opt = make(&p, &options, 1);
+    problem_train(&p, opt, 0, 4);
+    snapshot expected = snapshot_of(opt, LOPT_WITH_PARAMETERS);
+    for (int at = 0; at <= p.count; at++) {
+        problem q;
+        lopt_weights *weights = made(1);
+        lopt_optimizer *other = NULL;
+        problem_large(&q);
+        CHECK_OK(lopt_create(weights, &options, &other));
+        lopt_weights_free(weights);
+        for (int i = 0; i <= q.count; i++) {
+            if (i == at) CHECK_STATUS(lopt_add_flat(other, parameters, gradients, table, 5), LOPT_ERROR_INVALID_ARGUMENT);
+            if (i < q.count) CHECK_OK(problem_register_one(&q, i, other));
+        }
+        problem_train(&q, other, 0, 4);
+        check_context("before tensor %d", at);
+        CHECK_SAME_STATE(other, &expected);
+        lopt_destroy(other);
+        problem_free(&q);
+    }
+    check_context("");
+    snapshot_free(&expected);
+    lopt_destroy(opt);
+    problem_free(&p);
+}
+
 static void refused(made_weights *m, const char *part) {
     size_t size = 0;
     lopt_weights *weights = NULL;
@@ -291,6 +328,7 @@ int main(void) {
     test_past_the_end();
     test_resume();
     test_wild_gradients();
+    test_taken_out();
     test_refused();
     return check_end();
 }

@@ -114,4 +114,17 @@ static inline lopt_weights *weights_of(const made_weights *m) {
     return weights;
 }
 
+/* As problem_optimizer, also with weights that are made: "made pooled". */
+static inline lopt_optimizer *weights_optimizer(problem *p, const char *name, const lopt_options *options) {
+    if (!name || strcmp(name, "made pooled") != 0) return problem_optimizer(p, name, options);
+    made_weights m = weights_make_pooled(1);
+    lopt_weights *weights = weights_of(&m);
+    lopt_optimizer *opt = NULL;
+    weights_release(&m);
+    CHECK_OK(lopt_create(weights, options, &opt));
+    lopt_weights_free(weights);
+    problem_register(p, opt);
+    return opt;
+}
+
 #endif

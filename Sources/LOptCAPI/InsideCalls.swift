@@ -28,7 +28,7 @@ public func lopt_stats(
             gradient_rms: s.gradientRMS, update_rms: s.updateRMS, parameter_rms: s.parameterRMS,
             blackbox_share: s.blackboxShare, updates_limited: s.updatesLimited,
             steps_idle: s.stepsIdle, nonfinite_parameters: s.nonfiniteParameters,
-            step_size: s.stepSize)
+            step_size: s.stepSize, gradient_norm: s.gradientNorm, steps_clipped: s.stepsClipped)
         try deliver(value, to: statistics, size: size, first: firstStatistics, "statistics")
         return LOPT_OK
     }

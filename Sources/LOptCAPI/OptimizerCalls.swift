@@ -6,6 +6,8 @@ import LOptCore
 struct OptimizerHandle: ~Copyable {
     var optimizer: Optimizer
     let log: lopt_log
+    /// A warning about the tensors has been given, or was not needed, when they were first stepped.
+    var hasLookedAtTensors = false
     /// 1: in the middle of a call that changes it.
     var isChanging: Int64 = 0
 }
@@ -103,24 +105,81 @@ public func lopt_add_tensor(
 ) -> lopt_status {
     status { () throws(LOptError) in
         guard let name else { throw missing("name") }
-        guard rank >= 0 && rank <= LOPT_MAX_RANK else {
-            throw LOptError(.invalidArgument, "rank is \(rank); allowed are 0 to 8")
-        }
+        try checkRank(rank)
         guard rank == 0 || shape != nil else { throw missing("shape") }
         let length = lopt_system_length(name, Optimizer.longestName + 1)
-        let opt = try optimizer(handle)
-        let refusal = opt.pointee.optimizer.threadRefusal
-        let added = try changing(handle) { opt throws(LOptError) in
+        let added = try adding(handle) { opt throws(LOptError) in
             try opt.pointee.optimizer.addTensor(
                 name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
-                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)))
+                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)), startsThreads: false)
         }
         index?.pointee = Int32(added)
-        if refusal == 0, let message = opt.pointee.optimizer.threadRefusalMessage() {
-            say(opt.pointee.log, LOPT_LOG_WARNING, message)
+        return LOPT_OK
+    }
+}
+
+/// A call that adds tensors, and may start threads.
+private func adding(
+    _ handle: OpaquePointer?, _ body: (UnsafeMutablePointer<OptimizerHandle>) throws(LOptError) -> Int
+) throws(LOptError) -> Int {
+    let opt = try optimizer(handle), refusal = opt.pointee.optimizer.threadRefusal
+    let added = try changing(handle) { opt throws(LOptError) in
+        let added = try body(opt)
+        opt.pointee.optimizer.startThreads()
+        return added
+    }
+    if refusal == 0, let message = opt.pointee.optimizer.threadRefusalMessage() { say(opt.pointee.log, LOPT_LOG_WARNING, message) }
+    return added
+}
+
+@implementation @_cdecl("lopt_add_flat")
+public func lopt_add_flat(
+    _ handle: OpaquePointer!, _ parameters: UnsafeMutablePointer<Float>!, _ gradients: UnsafePointer<Float>!,
+    _ table: UnsafePointer<lopt_flat_entry>!, _ count: Int32
+) -> lopt_status {
+    status { () throws(LOptError) in
+        guard count >= 0 else { throw LOptError(.invalidArgument, "count is \(count); it must not be negative") }
+        guard count == 0 || table != nil else { throw missing("table") }
+        _ = try adding(handle) { opt throws(LOptError) in
+            for i in 0..<Int(count) {
+                do throws(LOptError) {
+                    try add(table + i, parameters, gradients, to: &opt.pointee.optimizer)
+                } catch {
+                    for _ in 0..<i { opt.pointee.optimizer.removeLastTensor() }
+                    throw LOptError(error.status, "table[\(i)]: \(error.message)")
+                }
+            }
+            return Int(count)
         }
         return LOPT_OK
     }
+}
+
+private func add(
+    _ entry: UnsafePointer<lopt_flat_entry>, _ parameters: UnsafeMutablePointer<Float>?, _ gradients: UnsafePointer<Float>?,
+    to optimizer: inout Optimizer
+) throws(LOptError) {
+    guard let name = entry.pointee.name else { throw missing("name") }
+    try checkRank(entry.pointee.rank)
+    let offset = entry.pointee.offset
+    guard offset >= 0 && offset <= 1 << 48 else {
+        throw LOptError(.invalidArgument, "offset is \(offset); allowed are 0 to 2^48 elements")
+    }
+    let bytes = UInt(offset) * 4
+    guard UInt(bitPattern: parameters) <= UInt.max - bytes, UInt(bitPattern: gradients) <= UInt.max - bytes else {
+        throw LOptError(.invalidArgument, "offset \(offset) reaches past the end of the address space")
+    }
+    // The last field.
+    let shape = UnsafeRawPointer(entry + 1) - Int(LOPT_MAX_RANK) * 8
+    _ = try optimizer.addTensor(
+        name: UnsafeRawBufferPointer(start: name, count: lopt_system_length(name, Optimizer.longestName + 1)),
+        parameter: parameters.map { $0 + Int(offset) }, gradient: gradients.map { $0 + Int(offset) },
+        shape: UnsafeBufferPointer(start: shape.assumingMemoryBound(to: Int64.self), count: Int(entry.pointee.rank)),
+        startsThreads: false)
+}
+
+private func checkRank(_ rank: Int32) throws(LOptError) {
+    guard rank >= 0 && rank <= LOPT_MAX_RANK else { throw LOptError(.invalidArgument, "rank is \(rank); allowed are 0 to 8") }
 }
 
 @implementation @_cdecl("lopt_bind")
@@ -160,6 +219,21 @@ public func lopt_step(_ handle: OpaquePointer!) -> lopt_status {
     }
 }
 
+@implementation @_cdecl("lopt_step_with")
+public func lopt_step_with(
+    _ handle: OpaquePointer!, _ count: Int32, _ parameters: UnsafePointer<UnsafeMutablePointer<Float>?>!,
+    _ gradients: UnsafePointer<UnsafeMutablePointer<Float>?>!
+) -> lopt_status {
+    status { (host: UInt64) throws(LOptError) in
+        guard let parameters else { throw missing("parameters") }
+        guard let gradients else { throw missing("gradients") }
+        return report(
+            try changing(handle) { opt throws(LOptError) in
+                try opt.pointee.optimizer.step(Int(count), parameters: parameters, gradients: gradients, hostFloat: host)
+            }, handle)
+    }
+}
+
 @implementation @_cdecl("lopt_step_tensor")
 public func lopt_step_tensor(_ handle: OpaquePointer!, _ index: Int32) -> lopt_status {
     status { (host: UInt64) throws(LOptError) in
@@ -168,11 +242,35 @@ public func lopt_step_tensor(_ handle: OpaquePointer!, _ index: Int32) -> lopt_s
     }
 }
 
+@implementation @_cdecl("lopt_average_get")
+public func lopt_average_get(
+    _ handle: OpaquePointer!, _ index: Int32, _ out: UnsafeMutablePointer<Float>!, _ count: Int64
+) -> lopt_status {
+    status { () throws(LOptError) in
+        let opt = try settled(handle)
+        guard let out else { throw missing("out") }
+        try opt.pointee.optimizer.getAverage(Int(index), into: out, count: Int(count))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_average_swap")
+public func lopt_average_swap(_ handle: OpaquePointer!) -> lopt_status {
+    status { () throws(LOptError) in
+        try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.swapAverages() }
+        return LOPT_OK
+    }
+}
+
 private func report(_ outcome: StepOutcome, _ handle: OpaquePointer) -> lopt_status {
+    let opt = UnsafeMutablePointer<OptimizerHandle>(handle)
+    if !opt.pointee.hasLookedAtTensors {
+        opt.pointee.hasLookedAtTensors = true
+        if let message = opt.pointee.optimizer.flatVectorMessage() { say(opt.pointee.log, LOPT_LOG_WARNING, message) }
+    }
     switch outcome {
     case .done: return LOPT_OK
     case .skipped(let first, _):
-        let opt = UnsafeMutablePointer<OptimizerHandle>(handle)
         let message = opt.pointee.optimizer.nonfiniteMessage(first)
         keep(message)
         say(opt.pointee.log, LOPT_LOG_WARNING, "skipped: \(message)")

@@ -4,8 +4,8 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 16
-let firstStatistics = MemoryLayout<lopt_statistics>.size - 32
+private let firstOptions = MemoryLayout<lopt_options>.size - 48
+let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
 let firstInformation = MemoryLayout<lopt_information>.size - 8
 
 /// Whether a struct of this size is one that some header had or will have.
@@ -16,6 +16,7 @@ private var defaults: lopt_options {
     var options = lopt_options()
     options.struct_size = MemoryLayout<lopt_options>.size
     options.lr_scale = 1
+    options.gradient_scale = 1
     return options
 }
 
@@ -74,6 +75,18 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
             "weight_decay_form is \(given.weight_decay_form); allowed are 0 and 1, see lopt_weight_decay_form")
     }
     options.weightDecayForm = form
+    guard let decaying = WeightDecayTensors(rawValue: given.weight_decay_tensors) else {
+        throw LOptError(
+            .invalidArgument,
+            "weight_decay_tensors is \(given.weight_decay_tensors); allowed are 0 and 1, see lopt_weight_decay_tensors")
+    }
+    options.weightDecayTensors = decaying
+    guard let average = ParameterAverage.Kind(rawValue: given.average) else {
+        throw LOptError(.invalidArgument, "average is \(given.average); allowed are 0 to 2, see lopt_average")
+    }
+    options.average = ParameterAverage(average, span: given.average_span)
+    options.gradientScale = given.gradient_scale
+    options.maxGradientNorm = given.max_gradient_norm
     options.totalSteps = given.total_steps
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
@@ -126,6 +139,14 @@ public func lopt_set_lr_scale(_ handle: OpaquePointer!, _ scale: Double) -> lopt
 public func lopt_set_total_steps(_ handle: OpaquePointer!, _ steps: Int64) -> lopt_status {
     status { () throws(LOptError) in
         try optimizer(handle).pointee.optimizer.setTotalSteps(steps)
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_set_gradient_scale")
+public func lopt_set_gradient_scale(_ handle: OpaquePointer!, _ scale: Double) -> lopt_status {
+    status { () throws(LOptError) in
+        try optimizer(handle).pointee.optimizer.setGradientScale(scale)
         return LOPT_OK
     }
 }

@@ -16,7 +16,9 @@ public func kernelsBaseline(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ pat
 private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) {
     kernels.pointee = lopt_kernels(
         scratch_floats: { rule in Int64(Scratch.floats(rule!.pointee)) },
-        largest_magnitude: { gradient, count in largestMagnitude(gradient!, Int(count)) },
+        largest_magnitude: { t, begin, end, squares in
+            largestMagnitude(t!.pointee, Int(begin), Int(end), &squares!.pointee)
+        },
         sweep_a: { t, chunk, scratch in sweepA(t!.pointee, chunk!.pointee, scratch!) },
         update_factors: { rule, t, means in updateFactors(rule!.pointee, t!.pointee, means!) },
         sweep_b: { rule, t, chunk, sums, scratch in
@@ -28,7 +30,8 @@ private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) 
         },
         pooled: { rule, t, step, begin, end, sums, scratch in
             pooledPass(rule!.pointee, t!.pointee, step!.pointee, Int(begin), Int(end), sums!, scratch!)
-        })
+        },
+        average: { parameter, average, count, rate in updateAverage(parameter!, average!, Int(count), rate) })
 }
 
 private typealias SweepC = @convention(c) (

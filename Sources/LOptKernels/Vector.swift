@@ -21,6 +21,21 @@ func store(_ pointer: MutableFloats, _ value: Vector, _ count: Int) {
     if count == lanes { lopt_store(pointer, value) } else { storeFirst(pointer, value, count) }
 }
 
+/// The g of the rule from some element on: what the caller's array holds times the factor for it.
+struct Gradient {
+    let values: Floats
+    private let scale: Vector
+
+    @inline(__always)
+    init(_ t: lopt_tensor_view, _ offset: Int) {
+        values = t.gradient + offset
+        scale = lopt_splat(t.gradient_scale)
+    }
+
+    @inline(__always)
+    func vector(_ i: Int, _ count: Int) -> Vector { load(values + i, count) * scale }
+}
+
 /// `value` with 0 in the lanes from `count` on.
 @inline(__always)
 func masked(_ value: Vector, _ count: Int) -> Vector {

@@ -40,6 +40,7 @@ program test_lopt
     call not_finite_changes_nothing()
     call resuming_gives_the_same_bits()
     call memory_may_move()
+    call averages()
     call options_arrive()
     print "(i0, a, i0, a)", passed, " passed, ", failed, " failed"
     if (failed > 0) error stop 1
@@ -220,30 +221,60 @@ contains
         call opt%destroy()
     end subroutine
 
+    subroutine averages()
+        type(lopt_optimizer) :: opt
+        real(c_float), target :: w(3, 2), dw(3, 2), first(3, 2), second(3, 2), mean(3, 2), few(3)
+        integer :: status
+        w = 1
+        dw = 1
+        call opt%create(average=LOPT_AVERAGE_EMA, average_span=100.0_c_double)
+        call opt%add("w", w, dw)
+        call opt%step()
+        first = w
+        call opt%step()
+        second = w
+        call opt%average_get(0, mean)
+        call check(all(abs(mean - (first + second) / 2) < 1e-6) .and. all(mean /= second), "the mean of two steps")
+        call opt%average_swap()
+        call check(all(w == mean), "the averages are there")
+        call opt%step(status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "no step of averages")
+        call opt%average_swap()
+        call check(all(w == second), "the parameters are back")
+        call opt%average_get(0, few, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "another number of elements")
+        call opt%destroy()
+    end subroutine
+
     subroutine options_arrive()
         real(c_float) :: one, size
         one = moved(1.0_c_double, 0.0_c_double, .false., size)
         call check(abs(moved(0.5_c_double, 0.0_c_double, .false.) - one / 2) < one / 1000, "lr_scale")
         call check(abs(moved(1.0_c_double, 0.25_c_double, .false.) - one - 0.25 * size) < one / 1000, "weight_decay")
         call check(moved(1.0_c_double, 0.25_c_double, .true.) == 0, "frozen")
+        call check(abs(moved(1.0_c_double, 0.0_c_double, .false., gradient_scale=-1.0_c_double) + one) < one / 1000, &
+            "gradient_scale")
     end subroutine
 
-    real(c_float) function moved(lr_scale, weight_decay, frozen, size)
+    real(c_float) function moved(lr_scale, weight_decay, frozen, size, gradient_scale)
         real(c_double), intent(in) :: lr_scale, weight_decay
         logical, intent(in) :: frozen
         real(c_float), intent(out), optional :: size
+        real(c_double), intent(in), optional :: gradient_scale
         type(lopt_optimizer) :: opt
         type(lopt_statistics) :: statistics
         real(c_float), target :: w(4), dw(4)
         w = 1
         dw = 1
-        call opt%create(weight_decay=weight_decay, threads=1)
+        call opt%create(weight_decay=weight_decay, threads=1, gradient_scale=gradient_scale, max_gradient_norm=3.0_c_double)
         call opt%add("w", w, dw)
         call opt%set_tensor_options(0, lr_scale=lr_scale, frozen=frozen)
         call opt%set_lr_scale(1.0_c_double)
+        if (present(gradient_scale)) call opt%set_gradient_scale(gradient_scale)
         call opt%step()
         moved = 1 - w(1)
         call opt%stats(0, statistics)
+        if (.not. frozen) call check(abs(statistics%gradient_norm - 2) < 1e-6_c_double .and. statistics%steps_clipped == 0, "norm")
         if (present(size)) size = real(statistics%step_size, c_float)
         call opt%destroy()
     end function

@@ -84,6 +84,7 @@ typedef struct lopt_tensor_view {
     const float *gradient;
     int64_t count;
     int32_t factored;         /* rank >= 2 */
+    float gradient_scale;     /* the g of the rule is this times what gradient points to */
     float *second_moment;     /* count */
     float *momentum;          /* K planes of count, plane_stride apart */
     float *diagonal;          /* rank < 2: the same */
@@ -97,6 +98,7 @@ typedef struct lopt_tensor_view {
     float *lead, *trail;                 /* K x lead_count, K x trail_count */
     float *lead_factor, *trail_factor;   /* the same: R_k and C_k of update-rule.md */
     float *lead_partial, *trail_partial; /* sums of g^2: column_chunks x lead_count, row_chunks x trail_count */
+    double partial_scale;                /* what they are still to be multiplied by: gradient_scale has changed since by its root */
     /* The first layer, with the second-moment normalisers and the step features folded in. */
     const float *element_weights; /* (g p v rsqrt(v), then for each k: m, m rsqrt(v), factored g, factored m and, for rank
                                      < 2, diag, rsqrt(diag)) x hidden */
@@ -148,8 +150,9 @@ typedef struct lopt_pooled {
 typedef struct lopt_kernels {
     /* Floats of scratch memory that one worker needs. */
     int64_t (*scratch_floats)(const lopt_rule *rule);
-    /* The largest bit pattern of |g|: infinities and NaN are above all finite numbers. */
-    int32_t (*largest_magnitude)(const float *gradient, int64_t count);
+    /* The largest bit pattern of |g| of the elements begin ..< end: infinities and NaN are above all finite numbers. Beside it the
+     * sum of g^2. */
+    int32_t (*largest_magnitude)(const lopt_tensor_view *tensor, int64_t begin, int64_t end, double *squares);
     /* Sweep A, rank >= 2: sums of g^2 over rows and columns of the chunk; returns the largest bit pattern of |g|. */
     int32_t (*sweep_a)(const lopt_tensor_view *tensor, const lopt_chunk *chunk, float *scratch);
     /* After sweep A: updates lead and trail, makes the factors. means: for each k the means of lead^2, rsqrt(lead)^2,
@@ -167,6 +170,8 @@ typedef struct lopt_kernels {
     /* A whole step of the elements begin ..< end with weights of kind pooled; adds to sums[LOPT_SUMS_POOLED]. */
     void (*pooled)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_pooled *step, int64_t begin,
                    int64_t end, double *sums, float *scratch);
+    /* a <- a + rate (p - a) of `count` elements, p where that is not finite. */
+    void (*average)(const float *parameter, float *average, int64_t count, float rate);
 } lopt_kernels;
 
 void lopt_kernels_baseline(lopt_kernels *kernels, int32_t path);

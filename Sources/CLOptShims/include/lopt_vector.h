@@ -76,6 +76,11 @@ LOPT_INLINE lopt_f32x16 lopt_nonfinite_lanes(lopt_f32x16 a) {
     return lopt_from_bits(
         lopt_bits(lopt_splat(1)) & ((lopt_bits(a) & lopt_isplat(0x7fffffff)) >= lopt_isplat(0x7f800000)));
 }
+/* The lanes of a where `where` is finite, those of b in the others. */
+LOPT_INLINE lopt_f32x16 lopt_where_finite(lopt_f32x16 where, lopt_f32x16 a, lopt_f32x16 b) {
+    lopt_i32x16 mask = (lopt_bits(where) & lopt_isplat(0x7fffffff)) < lopt_isplat(0x7f800000);
+    return lopt_from_bits((lopt_bits(a) & mask) | (lopt_bits(b) & ~mask));
+}
 /* The lanes of a where `where` is above 0, 0 in the others. */
 LOPT_INLINE lopt_f32x16 lopt_positive(lopt_f32x16 a, lopt_f32x16 where) {
     return lopt_from_bits(lopt_bits(a) & (where > lopt_splat(0)));

@@ -58,6 +58,8 @@ extension Optimizer {
 extension Tensor {
     /// I64: steps, steps skipped, elements that were not finite.
     static let stepSuffix: StaticString = "/step"
+    /// F32, as the parameter; and I64, in a row with those of `stepSuffix`, the steps in it.
+    static let averageSuffix: StaticString = "/average"
     /// F64: learning-rate scale, weight decay scale, frozen, step size.
     static let optionsSuffix: StaticString = "/options"
 
@@ -87,6 +89,11 @@ extension Tensor {
         result.append(section("/row", identity.stacked(momenta, d0), momenta, row.0, row.0, row.1))
         result.append(section("/column", identity.stacked(momenta, d1), momenta, column.0, column.0, column.1))
         return result
+    }
+
+    /// Beside them, if there is one.
+    var averageSection: CheckpointSection? {
+        memory.average.map { section(Tensor.averageSuffix, identity.whole, 1, geometry.count, 0, $0) }
     }
 
     private func section(

@@ -19,6 +19,7 @@ extension Optimizer {
 
     /// Reads a checkpoint from memory.
     public mutating func read(_ bytes: UnsafeRawBufferPointer, _ contents: CheckpointContents) throws(LOptError) {
+        try checkSwap()
         if contents.contains(.parameters) { try checkParameters() }
         // More than the longest names can take: a hostile header is not to cost minutes.
         let headerLimit = 65_536 + 16_384 * count
@@ -51,19 +52,26 @@ extension Optimizer {
         _ reader: inout CheckpointReader, _ contents: CheckpointContents, changing: Bool
     ) throws(LOptError) {
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
-        let numbers = try Allocation<Double>(4, options.allocator)
-        let counters = try Allocation<Int64>(3, options.allocator)
+        let numbers = try Allocation<Double>(5, options.allocator)
+        let counters = try Allocation<Int64>(4, options.allocator)
         let pooled = try Allocation<Double>(Tensor.pooledNumbers, options.allocator)
         // Before there were two forms of weight decay there was this one.
         numbers.pointer[2] = Double(WeightDecayForm.perStep.rawValue)
-        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...3)
+        numbers.pointer[3] = 1
+        numbers.pointer[4] = 0
+        try reader.take(none, Tensor.optionsSuffix, .f64, into: numbers.pointer, 2...5)
         try Optimizer.checkRestored(numbers.pointer[0], "lr_scale")
         try Optimizer.checkRestored(numbers.pointer[1], "weight_decay")
         guard let form = Int32(exactly: numbers.pointer[2]).flatMap(WeightDecayForm.init(rawValue:)) else {
             throw LOptError(.checkpoint, "weight_decay_form is \(numbers.pointer[2]); allowed are 0 and 1")
         }
+        guard let decaying = Int32(exactly: numbers.pointer[4]).flatMap(WeightDecayTensors.init(rawValue:)) else {
+            throw LOptError(.checkpoint, "weight_decay_tensors is \(numbers.pointer[4]); allowed are 0 and 1")
+        }
+        try Optimizer.asCheckpoint { () throws(LOptError) in try Optimizer.checkGradientScale(numbers.pointer[3]) }
         if changing {
             (learningRateScale, weightDecay, weightDecayForm) = (numbers.pointer[0], numbers.pointer[1], form)
+            (gradientScale, weightDecayTensors) = (numbers.pointer[3], decaying)
         }
         if architecture.kind == .pooled {
             try reader.take(none, Optimizer.totalStepsSuffix, .i64, into: counters.pointer, 1...1)
@@ -79,10 +87,16 @@ extension Optimizer {
                 guard let section = sections[j] else { continue }
                 try reader.take(t.identity.name, section, changing: changing)
             }
-            try reader.take(t.identity.name, Tensor.stepSuffix, .i64, into: counters.pointer, 3...3)
-            for j in 0..<3 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
+            // Without an average in the checkpoint, or here, there is none yet.
+            counters.pointer[3] = 0
+            try reader.take(t.identity.name, Tensor.stepSuffix, .i64, into: counters.pointer, 3...4)
+            for j in 0..<4 where counters.pointer[j] < 0 || counters.pointer[j] > Optimizer.largestCount {
                 throw LOptError(
                     .checkpoint, "'\(t.identity.name)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
+            }
+            if t.memory.average == nil { counters.pointer[3] = 0 }
+            if counters.pointer[3] > 0, let section = t.averageSection {
+                try reader.take(t.identity.name, section, changing: changing)
             }
             numbers.pointer[3] = 0
             try reader.take(t.identity.name, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3...4)
@@ -96,6 +110,7 @@ extension Optimizer {
                 tensors[i].progress.steps = counters.pointer[0]
                 tensors[i].progress.stepsSkipped = counters.pointer[1]
                 tensors[i].progress.nonfinite = counters.pointer[2]
+                tensors[i].progress.averaged = counters.pointer[3]
                 tensors[i].options.learningRateScale = numbers.pointer[0]
                 tensors[i].options.weightDecayScale = numbers.pointer[1]
                 tensors[i].options.isFrozen = numbers.pointer[2] != 0
@@ -132,8 +147,13 @@ extension Optimizer {
     }
 
     private static func checkRestored(_ value: Double, _ name: StaticString) throws(LOptError) {
+        try asCheckpoint { () throws(LOptError) in try checkScale(value, name) }
+    }
+
+    /// What a caller may not pass makes a damaged checkpoint.
+    private static func asCheckpoint(_ check: () throws(LOptError) -> Void) throws(LOptError) {
         do throws(LOptError) {
-            try checkScale(value, name)
+            try check()
         } catch {
             throw LOptError(.checkpoint, error.message)
         }
@@ -193,10 +213,10 @@ private struct CheckpointReader: ~Copyable {
         return digest.value
     }
 
-    /// The bytes of an array that must be there with this type and shape, or with `shorter`.
+    /// The bytes of an array that must be there with this type and shape, or as a row of numbers with as many of `counts`.
     private mutating func find(
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
-        _ shape: SafeTensors.Shape, or shorter: SafeTensors.Shape? = nil
+        _ shape: SafeTensors.Shape, or counts: ClosedRange<Int>? = nil
     ) throws(LOptError) -> UnsafeRawBufferPointer {
         for i in 0..<tensor.count { name.pointer[i] = tensor[i] }
         let count = tensor.count + suffix.utf8CodeUnitCount
@@ -207,7 +227,8 @@ private struct CheckpointReader: ~Copyable {
         }
         next = index + 1
         let entry = table[index]
-        guard entry.type == type, entry.shape == shape || entry.shape == shorter else {
+        let length = entry.shape.elements ?? 0, isRow = entry.shape == SafeTensors.Shape(length)
+        guard entry.type == type, entry.shape == shape || isRow && counts?.contains(length) == true else {
             throw LOptError(
                 .mismatch,
                 "'\(wanted)' is \(type.name) \(shape.text) here, \(entry.type.name) \(entry.shape.text) in the checkpoint")
@@ -232,8 +253,7 @@ private struct CheckpointReader: ~Copyable {
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
         into numbers: UnsafeMutablePointer<T>, _ counts: ClosedRange<Int>
     ) throws(LOptError) {
-        let data = try find(
-            tensor, suffix, type, SafeTensors.Shape(counts.upperBound), or: SafeTensors.Shape(counts.lowerBound))
+        let data = try find(tensor, suffix, type, SafeTensors.Shape(counts.upperBound), or: counts)
         if let source = data.baseAddress { lopt_system_copy(numbers, source, data.count) }
     }
 }

@@ -14,33 +14,68 @@ public struct Binding {
 extension Optimizer {
     /// Gives `count` tensors other memory: to all of them, or to none if it throws. Parameters may take each other's place.
     public mutating func bind(_ count: Int, _ binding: (Int) -> Binding) throws(LOptError) {
-        for k in 0..<count {
-            try checkIndex(binding(k).index)
-            starts[binding(k).index] = k
+        for k in 0..<count { try list(k, binding(k)) }
+        try bindListed(count)
+    }
+
+    /// A step of all tensors with this memory, which stays theirs; if it throws, they have that of before.
+    public mutating func step(
+        _ count: Int, parameters: UnsafePointer<UnsafeMutablePointer<Float>?>,
+        gradients: UnsafePointer<UnsafeMutablePointer<Float>?>, hostFloat: UInt64? = nil
+    ) throws(LOptError) -> StepOutcome {
+        guard count == self.count else {
+            throw LOptError(.invalidArgument, "count is \(count); there are \(self.count) tensors, and each is to have its memory")
         }
-        for k in 0..<count {
-            let b = binding(k)
-            guard starts[b.index] == k else {
-                throw LOptError(.invalidArgument, "tensor index \(b.index) is given twice; each tensor can be bound once")
-            }
+        for i in 0..<count {
+            tensors[i].place.previous = present(i)
+            try list(i, Binding(i, parameter: parameters[i], gradient: UnsafePointer(gradients[i])))
         }
-        for k in 0..<count { takeOut(binding(k).index) }
+        try bindListed(count)
         do throws(LOptError) {
-            for k in 0..<count { try place(binding(k)) }
-            for k in 0..<count { try checkGradient(binding(k)) }
+            return try step(hostFloat: hostFloat)
         } catch {
-            for k in 0..<count { takeOut(binding(k).index) }
-            for k in 0..<count {
-                let index = binding(k).index
-                try place(Binding(index, parameter: tensors[index].memory.view.parameter, gradient: nil))
-            }
+            for i in 0..<count { try list(i, tensors[i].place.previous) }
+            try bindListed(count)
+            throw error
+        }
+    }
+
+    /// Notes the `number`-th of some bindings; `starts` has the tensors in their order.
+    @inline(never)
+    private mutating func list(_ number: Int, _ b: Binding) throws(LOptError) {
+        try checkIndex(b.index)
+        let other = tensors[b.index].place.number
+        guard other >= number || starts[other] != b.index else {
+            throw LOptError(.invalidArgument, "tensor index \(b.index) is given twice; each tensor can be bound once")
+        }
+        starts[number] = b.index
+        tensors[b.index].place.number = number
+        tensors[b.index].place.next = b
+    }
+
+    /// Parameters that stay where they are need no look at where the others are.
+    @inline(never)
+    private mutating func bindListed(_ count: Int) throws(LOptError) {
+        func isMove(_ index: Int) -> Bool { tensors[index].place.next.parameter != tensors[index].memory.view.parameter }
+        for k in 0..<count where isMove(starts[k]) { takeOut(starts[k]) }
+        do throws(LOptError) {
+            for k in 0..<count where isMove(starts[k]) { try place(tensors[starts[k]].place.next) }
+            for k in 0..<count { try checkGradient(tensors[starts[k]].place.next) }
+        } catch {
+            for k in 0..<count where isMove(starts[k]) { takeOut(starts[k]) }
+            for k in 0..<count where isMove(starts[k]) { try place(present(starts[k])) }
             throw error
         }
         for k in 0..<count {
-            let b = binding(k)
+            let b = tensors[starts[k]].place.next
             tensors[b.index].memory.view.parameter = b.parameter
             tensors[b.index].memory.view.gradient = b.gradient
+            tensors[b.index].place.boundAt = 0
         }
+    }
+
+    private func present(_ index: Int) -> Binding {
+        Binding(index, parameter: tensors[index].memory.view.parameter, gradient: tensors[index].memory.view.gradient)
     }
 
     @inline(never)
@@ -58,7 +93,7 @@ extension Optimizer {
         if !span.isEmpty { parameterMemory.insert(index, tensors) { $0.place.span.start < span.start } }
     }
 
-    private mutating func takeOut(_ index: Int) {
+    mutating func takeOut(_ index: Int) {
         let span = tensors[index].place.span
         if !span.isEmpty { parameterMemory.remove(index, tensors) { $0.place.span.start < span.start } }
         tensors[index].place.span = .none
@@ -91,7 +126,7 @@ extension Optimizer {
         }
     }
 
-    private func unbound(_ what: StaticString, _ t: Tensor) -> LOptError {
+    func unbound(_ what: StaticString, _ t: Tensor) -> LOptError {
         LOptError(.invalidArgument, "\(what) of tensor '\(t.identity.name)' is NULL; lopt_bind gives it memory")
     }
 }

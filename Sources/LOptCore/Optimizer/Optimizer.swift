@@ -27,6 +27,13 @@ public enum WeightDecayForm: Int32, Sendable {
     case perStep = 1
 }
 
+/// Which tensors a caller's weight decay is for; the raw values are those of `lopt_weight_decay_tensors`.
+public enum WeightDecayTensors: Int32, Sendable {
+    case all = 0
+    /// With two extents above 1 or more.
+    case matrices = 1
+}
+
 public struct OptimizerOptions {
     /// 0: one per processor this process may use, see lopt_processors.h.
     public var threads = 0
@@ -35,8 +42,14 @@ public struct OptimizerOptions {
     public var learningRateScale = 1.0
     public var weightDecay = 0.0
     public var weightDecayForm = WeightDecayForm.byStepSize
+    public var weightDecayTensors = WeightDecayTensors.all
+    /// What the rule sees of a gradient is this times what it is.
+    public var gradientScale = 1.0
+    /// The norm of all gradients of a step together is kept to this; 0: no limit.
+    public var maxGradientNorm = 0.0
     /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
     public var maxUpdateRatio = 0.0
+    public var average = ParameterAverage(.none, span: 0)
     /// For weights that know their horizon; there are none yet.
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
@@ -67,6 +80,8 @@ public struct Optimizer: ~Copyable {
     public internal(set) var weightDecayForm: WeightDecayForm
     /// Steps the training will take, for weights that know their horizon; 0: not known.
     public internal(set) var totalSteps: Int64
+    public internal(set) var weightDecayTensors: WeightDecayTensors
+    public internal(set) var gradientScale: Double
     private(set) var rule: Rule
     let kernels: lopt_kernels
     var pool: ThreadPool
@@ -88,6 +103,11 @@ public struct Optimizer: ~Copyable {
     var lastStepIsWhole = false
     /// The tensors that begin the second and the last layer; -1: there is none.
     private(set) var layers = (second: -1, last: -1)
+    /// Of the last step, before it was clipped, and how many were; of steps with `maxGradientNorm`.
+    var gradientNorm = 0.0
+    var stepsClipped: Int64 = 0
+    /// The averages are where the parameters should be.
+    var areAveragesSwapped = false
     /// Elements of all tensors.
     public private(set) var parameters = 0
 
@@ -135,6 +155,8 @@ public struct Optimizer: ~Copyable {
         weightDecay = options.weightDecay
         weightDecayForm = options.weightDecayForm
         totalSteps = options.totalSteps
+        weightDecayTensors = options.weightDecayTensors
+        gradientScale = options.gradientScale
     }
 
     deinit {
@@ -167,7 +189,13 @@ public struct Optimizer: ~Copyable {
         }
         try checkScale(options.learningRateScale, "lr_scale")
         try checkScale(options.weightDecay, "weight_decay")
+        try checkGradientScale(options.gradientScale)
+        let norm = options.maxGradientNorm
+        guard norm == 0 || norm >= 1 / largestScale && norm <= largestScale else {
+            throw LOptError(.invalidArgument, "max_gradient_norm is \(norm); allowed are 0 (no clipping) and 1e-30 to 1e30")
+        }
         try checkScale(options.maxUpdateRatio, "max_update_ratio")
+        try options.average.check()
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")
         }
@@ -179,6 +207,13 @@ public struct Optimizer: ~Copyable {
     static func checkScale(_ value: Double, _ name: StaticString) throws(LOptError) {
         guard value >= 0 && value <= largestScale else {
             throw LOptError(.invalidArgument, "\(name) is \(value); allowed are finite numbers, 0 to 1e30")
+        }
+    }
+
+    /// With 0, or what f32 takes for it, nothing would ever be trained: that is a mistake.
+    static func checkGradientScale(_ value: Double) throws(LOptError) {
+        guard abs(value) >= 1 / largestScale && abs(value) <= largestScale else {
+            throw LOptError(.invalidArgument, "gradient_scale is \(value); allowed are finite numbers, 1e-30 to 1e30 or negative ones")
         }
     }
 
@@ -214,7 +249,7 @@ public struct Optimizer: ~Copyable {
     /// row-major, at any alignment; they may be nil if that is none.
     public mutating func addTensor(
         name: UnsafeRawBufferPointer, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?,
-        shape: UnsafeBufferPointer<Int64>
+        shape: UnsafeBufferPointer<Int64>, startsThreads: Bool = true
     ) throws(LOptError) -> Int {
         try checkName(name)
         let elements = try Geometry.elements(shape)
@@ -223,7 +258,7 @@ public struct Optimizer: ~Copyable {
         try makeRoom()
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
-            architecture: rule.architecture, allocator: options.allocator)
+            architecture: rule.architecture, isAveraged: options.average.kind != .none, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
@@ -233,8 +268,25 @@ public struct Optimizer: ~Copyable {
         }
         count += 1
         parameters += elements
-        if parameters >= options.leastParallelElements { pool.start() }
+        if startsThreads { startThreads() }
         return count - 1
+    }
+
+    /// Own threads, once the tensors are worth them.
+    public mutating func startThreads() {
+        if parameters >= options.leastParallelElements { pool.start() }
+    }
+
+    /// Takes the tensor that was added last out again, as long as nothing has been done with it.
+    public mutating func removeLastTensor() {
+        count -= 1
+        let last = tensors[count]
+        names.remove(count, tensors) { $0.identity.name.compare(with: last.identity.name) < 0 }
+        takeOut(count)
+        if layers.second == count { layers.second = -1 }
+        while layers.last >= count || layers.last >= 0 && tensors[layers.last].identity.extentsAboveOne < 2 { layers.last -= 1 }
+        parameters -= last.geometry.count
+        last.memory.free(options.allocator)
     }
 
     private mutating func makeRoom() throws(LOptError) {
@@ -272,6 +324,11 @@ public struct Optimizer: ~Copyable {
     public mutating func setLearningRateScale(_ value: Double) throws(LOptError) {
         try Optimizer.checkScale(value, "lr_scale")
         learningRateScale = value
+    }
+
+    public mutating func setGradientScale(_ value: Double) throws(LOptError) {
+        try Optimizer.checkGradientScale(value)
+        gradientScale = value
     }
 
     func checkIndex(_ index: Int) throws(LOptError) {

@@ -22,6 +22,9 @@ public struct Statistics: Sendable {
     public var blackboxShare = 0.0
     /// Updates that `maxUpdateRatio` made smaller.
     public var updatesLimited: Int64 = 0
+    /// Of all tensors together, see `Optimizer.clip`.
+    public var gradientNorm = 0.0
+    public var stepsClipped: Int64 = 0
 }
 
 extension Optimizer {
@@ -31,6 +34,7 @@ extension Optimizer {
         var result = Statistics()
         var sums = StepSums()
         var elements = 0
+        (result.gradientNorm, result.stepsClipped) = (gradientNorm, stepsClipped)
         for i in index.map({ $0..<($0 + 1) }) ?? 0..<count {
             result.steps = max(result.steps, tensors[i].progress.steps)
             result.stepsSkipped = max(result.stepsSkipped, tensors[i].progress.stepsSkipped)
@@ -67,6 +71,14 @@ extension Optimizer {
         let reason = LOptError.reason(pool.refusal)
         return "the system gives no more threads (\(reason)): a step uses \(threads), not \(pool.workers)"
     }
+
+    /// What to say of an optimizer that has one large vector and nothing else, if it has.
+    public func flatVectorMessage() -> Message? {
+        guard count == 1, tensors[0].identity.extentsAboveOne < 2, parameters > Optimizer.mostOfOneVector else { return nil }
+        return "there is one tensor, a vector of \(parameters) elements: a network trains better with each of its tensors (lopt_add_flat)"
+    }
+
+    private static let mostOfOneVector = 10_000
 
     /// Bytes of accumulators.
     public var stateBytes: Int {

@@ -18,10 +18,15 @@ extension Optimizer {
     /// One step of one tensor.
     public mutating func step(_ index: Int, hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         try checkIndex(index)
+        guard options.maxGradientNorm == 0 else {
+            throw LOptError(
+                .invalidArgument, "max_gradient_norm needs all gradients at once: lopt_step. By tensor, lopt_set_gradient_scale clips")
+        }
         return try step(index..<(index + 1), isWhole: false, hostFloat)
     }
 
     private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
+        try checkSwap()
         for i in range where !tensors[i].options.isFrozen { try checkBound(i) }
         let floatState = lopt_system_enter_float()
         pool.hostFloat = hostFloat ?? floatState
@@ -31,11 +36,16 @@ extension Optimizer {
             lopt_system_restore_float(floatState)
         }
         var elements = 0
-        for i in range { elements += tensors[i].geometry.count }
+        for i in range {
+            elements += tensors[i].geometry.count
+            tensors[i].memory.view.gradient_scale = Float(gradientScale)
+            tensors[i].memory.view.partial_scale = 1
+        }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
-            maxUpdateRatio: options.maxUpdateRatio,
+            weightDecayTensors: weightDecayTensors,
+            maxUpdateRatio: options.maxUpdateRatio, average: options.average,
             isInline: elements < options.leastParallelElements,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count, layers: layers, totalSteps: totalSteps)
@@ -45,6 +55,7 @@ extension Optimizer {
             if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
             if options.nonfinite == .skipStep { return outcome }
         }
+        if options.maxGradientNorm > 0 { clip(range) }
         noteStep(range, isWhole: isWhole)
         // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
         var begin = range.lowerBound
@@ -104,18 +115,22 @@ extension Optimizer {
     static let leastGradientBits = Float.leastNormalMagnitude.bitPattern
 
     /// Bits of the largest magnitude of the gradient, as sweep A found it.
-    private func largestGradient(_ t: Tensor) -> UInt32 {
+    func largestGradient(_ t: Tensor) -> UInt32 {
         var largest: Int32 = 0
         for chunk in 0..<t.geometry.sumChunks { largest = max(largest, t.memory.largest[chunk]) }
         return UInt32(bitPattern: largest)
     }
 
+    /// An element as the rule sees it.
+    private func scaled(_ element: Float) -> Float { element * Float(gradientScale) }
+
+    private func isNonfinite(_ g: Float) -> Bool { g.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits }
+
     private func countNonfinite(_ t: Tensor) -> Int64 {
         guard let gradient = t.memory.view.gradient else { return 0 }
         var count: Int64 = 0
         for i in 0..<t.geometry.count {
-            let bits = lopt_load1(gradient + i).bitPattern & 0x7fff_ffff
-            if bits > Optimizer.largestGradientBits { count += 1 }
+            if isNonfinite(scaled(lopt_load1(gradient + i))) { count += 1 }
         }
         return count
     }
@@ -125,10 +140,11 @@ extension Optimizer {
         let t = tensors[index]
         guard let gradient = t.memory.view.gradient else { return "" }
         for i in 0..<t.geometry.count {
-            let value = lopt_load1(gradient + i)
-            if value.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits {
-                return "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
-            }
+            let value = scaled(lopt_load1(gradient + i))
+            guard isNonfinite(value) else { continue }
+            return gradientScale == 1
+                ? "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
+                : "gradient of tensor '\(t.identity.name)' has \(Double(value)), gradient_scale included, at element \(i); allowed is up to 2^50"
         }
         return "gradient of tensor '\(t.identity.name)' is not finite"
     }

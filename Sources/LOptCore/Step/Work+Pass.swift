@@ -23,7 +23,7 @@ extension Work {
             var kernelRule = rule.kernel
             kernels.update_factors(&kernelRule, &t.pointee.memory.view, t.pointee.memory.factorMeans)
         case .pooled: preparePooled(pass, t)
-        case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee.options))
+        case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee))
         }
     }
 
@@ -116,9 +116,10 @@ extension Work {
         t.pointee.progress.stepSize = rule.stepSize(head: head, shift: t.pointee.step.logStepShift)
     }
 
-    func scales(_ options: TensorOptions) -> CallerScales {
-        CallerScales(
-            learningRate: options.learningRate(learningRateScale), weightDecay: options.weightDecay(weightDecay),
+    func scales(_ t: Tensor) -> CallerScales {
+        let decays = weightDecayTensors == .all || t.identity.extentsAboveOne > 1
+        return CallerScales(
+            learningRate: t.options.learningRate(learningRateScale), weightDecay: decays ? t.options.weightDecay(weightDecay) : 0,
             decayForm: weightDecayForm)
     }
 }

@@ -12,14 +12,14 @@ extension Work {
         guard t.pointee.step.isPassNeeded else { return }
         let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), totalSteps: totalSteps)
         t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
-        t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee.options), decay: logs.decay)
+        t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee), decay: logs.decay)
         if !pass.writes { t.pointee.step.pooled.writes = 0 }
         if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
         guard isFirst else { return }
-        // The size of the gradients is not known yet; their largest is. Sums are of a step of size 1.
+        // The size of the gradients is not known yet; their largest is, before they were clipped. Sums are of a step of size 1.
         var largest: Int32 = 0
         for chunk in 0..<t.pointee.geometry.sumChunks { largest = max(largest, t.pointee.memory.largest[chunk]) }
-        let most = Double(Float(bitPattern: UInt32(bitPattern: largest)))
+        let most = Double(Float(bitPattern: UInt32(bitPattern: largest))) * t.pointee.memory.view.partial_scale.squareRoot()
         t.pointee.step.pooled.epsilon = Float(max(1e-10 * most * most, 1e-36))
         t.pointee.step.pooled.scale = 1
     }

@@ -11,6 +11,8 @@ enum Phase {
     /// The rest is for large tensors. A pass of the plan, chunk by chunk; then, one item for each tensor, what follows from it.
     case sweep(Int)
     case settle(Int)
+    /// At the end, the parameters go into their averages.
+    case average
 }
 
 /// All that the items of a phase look at.
@@ -23,7 +25,9 @@ struct Work {
     let learningRateScale: Double
     let weightDecay: Double
     let weightDecayForm: WeightDecayForm
+    let weightDecayTensors: WeightDecayTensors
     let maxUpdateRatio: Double
+    let average: ParameterAverage
     let isInline: Bool
     /// Of the first tensor's step; most often all tensors are at the same.
     let constants: StepConstants
@@ -47,6 +51,7 @@ struct Work {
             run(.sweep(i), range, on: pool)
             run(.settle(i), range, on: pool)
         }
+        if average.kind != .none { run(.average, range, on: pool) }
     }
 
     /// The same for a small tensor.
@@ -55,6 +60,7 @@ struct Work {
             for chunk in 0..<chunks(i, t) { sweep(i, t, chunk, scratch) }
             settle(i, t)
         }
+        if average.kind != .none { updateAverage(t, 0) }
     }
 
     private func items(_ t: UnsafeMutablePointer<Tensor>) -> Int {
@@ -63,6 +69,7 @@ struct Work {
         if case .open = phase { return 1 }
         if t.pointee.isSmall || t.pointee.step.isIdle { return 0 }
         if case .sweep(let pass) = phase { return chunks(pass, t) }
+        if case .average = phase { return t.pointee.geometry.flatChunks }
         return 1
     }
 
@@ -101,6 +108,7 @@ struct Work {
         case .open: open(t, scratch)
         case .sweep(let pass): sweep(pass, t, item, scratch)
         case .settle(let pass): settle(pass, t)
+        case .average: updateAverage(t, item)
         }
     }
 
@@ -108,9 +116,9 @@ struct Work {
         var chunk = t.pointee.geometry.sumChunk(index)
         if t.pointee.geometry.isFactored {
             t.pointee.memory.largest[index] = kernels.sweep_a(&t.pointee.memory.view, &chunk, scratch)
-        } else if let gradient = t.pointee.memory.view.gradient {
+        } else {
             t.pointee.memory.largest[index] = kernels.largest_magnitude(
-                gradient + Int(chunk.column0), chunk.column1 - chunk.column0)
+                &t.pointee.memory.view, chunk.column0, chunk.column1, t.pointee.memory.momentSums + index)
         }
     }
 
@@ -128,14 +136,25 @@ struct Work {
         t.pointee.report.wasIdle = true
         t.pointee.report.sums.gradient = 0
         t.pointee.report.sums.dropUpdate()
-        t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee.options))
+        t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee))
         guard t.pointee.step.apply.decay_keep != 1 else { return }
         for index in 0..<t.pointee.geometry.flatChunks { sweepElements(t, index, scratch) }
+    }
+
+    /// A chunk of the tensor; its steps are already counted.
+    @inline(never)
+    private func updateAverage(_ t: UnsafeMutablePointer<Tensor>, _ index: Int) {
+        guard let a = t.pointee.memory.average, let p = t.pointee.memory.view.parameter else { return }
+        let begin = index * Geometry.chunkElements, end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
+        let rate = average.rate(t.pointee.progress.averaged - 1)
+        if rate == 1 { return lopt_system_copy(a + begin, p + begin, 4 * (end - begin)) }
+        kernels.average(p + begin, a + begin, Int64(end - begin), rate)
     }
 
     /// The end of a step.
     func record(_ t: UnsafeMutablePointer<Tensor>) {
         Optimizer.count(&t.pointee.progress.steps, 1)
+        if average.kind != .none { Optimizer.count(&t.pointee.progress.averaged, 1) }
         t.pointee.report.wasIdle = false
         if t.pointee.step.limit == 0 { t.pointee.report.sums.dropUpdate() }
     }

@@ -14,10 +14,11 @@ struct Tensor {
     /// At t = 0.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
-        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, allocator: Allocator
+        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, allocator: Allocator
     ) throws(LOptError) {
         geometry = architecture.kind == .pooled ? try Geometry(flat: Geometry.elements(shape)) : try Geometry(shape: shape)
-        memory = try TensorMemory(geometry, nameBytes: name.count, rule: rule, architecture, allocator)
+        memory = try TensorMemory(
+            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, allocator)
         memory.view.parameter = parameter
         memory.view.gradient = gradient
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
@@ -26,9 +27,10 @@ struct Tensor {
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }
 
-    /// Bytes of accumulators: momenta, second moment, and row and column or diagonal ones.
+    /// Bytes of accumulators: momenta, second moment, row and column or diagonal ones, and the average.
     func stateBytes(momenta: Int) -> Int {
-        let perElement = geometry.isFactored || memory.view.diagonal == nil ? 1 + momenta : 1 + 2 * momenta
+        let own = geometry.isFactored || memory.view.diagonal == nil ? 1 + momenta : 1 + 2 * momenta
+        let perElement = own + (memory.average == nil ? 0 : 1)
         return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount))
     }
 }
@@ -72,6 +74,8 @@ struct TensorProgress {
     var stepSize = 0.0
     /// Of weights of kind pooled.
     var pooled = PooledState()
+    /// Steps that the average has taken in.
+    var averaged: Int64 = 0
 }
 
 /// What `lopt_stats` tells of a tensor beside its progress; no step depends on it.
@@ -93,6 +97,10 @@ struct TensorPlace {
     /// `Optimizer.memoryChanges` when this tensor's memory was last found good for a step.
     var boundAt = 0
     var span = Span.none
+    /// While the tensor is bound to other memory: that, its number among those that are bound, and, for a step that may fail, what
+    /// there was before.
+    var next = Binding(0, parameter: nil, gradient: nil), previous = Binding(0, parameter: nil, gradient: nil)
+    var number = 0
     /// For `OrderedIndex`.
     var links = SIMD4<Int32>(repeating: -1)
 }

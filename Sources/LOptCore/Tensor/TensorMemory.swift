@@ -4,7 +4,7 @@ import CLOptShims
 struct TensorMemory {
     /// As the kernels see the tensor, the caller's memory included.
     var view: lopt_tensor_view
-    /// Sums of sweep B, LOPT_SUMS_B of them for each chunk. From the end of the sweep on the first chunk's are those of the tensor.
+    /// Sums of sweep B, LOPT_SUMS_B of them for each chunk; before it, for rank < 2, of g^2 of each chunk of sweep A. From the end of the sweep on the first chunk's are those of the tensor.
     let momentSums: UnsafeMutablePointer<Double>
     /// Sums of the last sweep C or D, LOPT_SUMS_C of them for each chunk.
     let stepSums: UnsafeMutablePointer<Double>
@@ -12,6 +12,8 @@ struct TensorMemory {
     let factorMeans: UnsafeMutablePointer<Double>
     /// The largest |g| of each chunk of sweep A, as bits.
     let largest: UnsafeMutablePointer<Int32>
+    /// Of the parameters, if it was asked for.
+    let average: UnsafeMutablePointer<Float>?
     /// Room for the name.
     let name: UnsafeMutablePointer<UInt8>
 
@@ -20,9 +22,9 @@ struct TensorMemory {
 
     /// All zero.
     init(
-        _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, _ allocator: Allocator
+        _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ allocator: Allocator
     ) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, rule, architecture)
+        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -34,6 +36,7 @@ struct TensorMemory {
         stepSums = part(layout.stepSums, Double.self)
         factorMeans = part(layout.factorMeans, Double.self)
         largest = part(layout.largest, Int32.self)
+        average = isAveraged ? floats + layout.average : nil
         name = part(layout.name, UInt8.self)
     }
 
@@ -49,9 +52,9 @@ private struct Layout {
     private let hasDiagonal: Bool
     private let secondMoment, momentum, diagonal, lead, trail, leadFactor, trailFactor, leadPartial, trailPartial: Int
     private let elementWeights, leadWeights, trailWeights, bias, featureScale: Int
-    let momentSums, stepSums, factorMeans, largest, name: Int
+    let momentSums, stepSums, factorMeans, largest, average, name: Int
 
-    init(_ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture) {
+    init(_ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool) {
         let isPooled = architecture.kind == .pooled, momenta = Int(rule.momenta)
         let hidden = isPooled ? 0 : Int(rule.hidden), features = isPooled ? 0 : architecture.features
         hasDiagonal = !g.isFactored && !isPooled
@@ -82,6 +85,7 @@ private struct Layout {
         stepSums = take(2 * max(g.chunks, g.flatChunks) * Int(LOPT_SUMS_C))
         factorMeans = take(2 * 4 * momenta)
         largest = take(g.sumChunks)
+        average = take(isAveraged ? g.count : 0)
         name = take((nameBytes + 3) / 4)
         count = next
     }

@@ -90,7 +90,7 @@ struct MatrixProducts: Network {
         var lead = Phase(tile.lead), trail = Phase(tile.trail)
         forEachVectorOnce(tile.count) { i, n in
             let at = tile.offset + i
-            let g = load(t.gradient + at, n), v = lopt_load(t.second_moment + at)
+            let g = Gradient(t, at).vector(0, n), v = lopt_load(t.second_moment + at)
             let rs = lopt_rsqrt(v + lopt_splat(1e-6))
             put(0, i, g)
             put(1, i, lopt_finite(load(t.parameter + at, n)))

@@ -5,8 +5,8 @@ import CLOptShims
 /// the same of trail: an element-wise feature that depends on the row only has the mean square of the rows.
 func updateFactors(_ rule: lopt_rule, _ t: lopt_tensor_view, _ means: UnsafeMutablePointer<Double>) {
     let leadCount = Int(t.lead_count), trailCount = Int(t.trail_count)
-    reducePartials(t.lead_partial, Int(t.column_chunks), leadCount, 1 / Double(t.columns))
-    reducePartials(t.trail_partial, Int(t.row_chunks), trailCount, 1 / Double(t.rows))
+    reducePartials(t.lead_partial, Int(t.column_chunks), leadCount, t.partial_scale / Double(t.columns))
+    reducePartials(t.trail_partial, Int(t.row_chunks), trailCount, t.partial_scale / Double(t.rows))
     for k in 0..<Int(rule.momenta) {
         let beta = rule.factored_beta[k], rate = rule.factored_rate[k]
         let lead = t.lead + k * leadCount, trail = t.trail + k * trailCount

@@ -23,7 +23,7 @@ private func tile(
     writes: Bool
 ) {
     let stride = Int(t.plane_stride), one = lopt_splat(1)
-    let gradient = t.gradient + offset, parameter = t.parameter + offset, second = t.second_moment + offset
+    let gradient = Gradient(t, offset), parameter = t.parameter + offset, second = t.second_moment + offset
     let first1 = t.momentum + offset, first2 = first1 + stride, first3 = first2 + stride
     let betaV = lopt_splat(rule.rms_beta), rateV = lopt_splat(rule.rms_rate), epsilon = lopt_splat(step.epsilon)
     let beta1 = lopt_splat(rule.momentum_beta[0]), rate1 = lopt_splat(rule.momentum_rate[0])
@@ -38,7 +38,7 @@ private func tile(
     var ha = (sums[LOPT_POOLED_HA], sums[LOPT_POOLED_HA + 1], sums[LOPT_POOLED_HA + 2])
     var a13 = sums[LOPT_POOLED_A1A3], a23 = sums[LOPT_POOLED_A2A3]
     forEachVectorOnce(count) { i, n in
-        let g = load(gradient + i, n), raw = load(parameter + i, n)
+        let g = gradient.vector(i, n), raw = load(parameter + i, n)
         let q = g * g
         var v = lopt_load(second + i), m1 = lopt_load(first1 + i), m2 = lopt_load(first2 + i), m3 = lopt_load(first3 + i)
         if updates {

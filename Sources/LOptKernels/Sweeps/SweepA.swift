@@ -1,12 +1,22 @@
 import CLOptShims
 
 /// The largest bit pattern of |g|. Infinities and NaN lie above every finite number, so one comparison finds them all, and
-/// the maximum does not depend on any order.
-func largestMagnitude(_ gradient: Floats, _ count: Int) -> Int32 {
+/// the maximum does not depend on any order. Also the sum of g^2.
+func largestMagnitude(_ t: lopt_tensor_view, _ begin: Int, _ end: Int, _ squares: inout Double) -> Int32 {
     let magnitude = lopt_isplat(0x7fff_ffff)
     var largest = lopt_isplat(0)
-    forEachVector(count) { i, n in
-        largest = lopt_imax(largest, lopt_iand(lopt_bits(load(gradient + i, n)), magnitude))
+    var offset = begin
+    squares = 0
+    while offset < end {
+        let count = min(LOPT_TILE, end - offset), gradient = Gradient(t, offset)
+        var sum = lopt_splat(0)
+        forEachVectorOnce(count) { i, n in
+            let g = gradient.vector(i, n)
+            largest = lopt_imax(largest, lopt_iand(lopt_bits(g), magnitude))
+            sum = lopt_fma(g, g, sum)
+        }
+        squares += Double(lopt_sum(sum))
+        offset += count
     }
     return lopt_imax_lanes(largest)
 }
@@ -27,7 +37,7 @@ func sweepA(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: MutableFloats
         for x in 0..<width { trail[x] = 0 }
         for row in Int(chunk.row0)..<Int(chunk.row1) {
             let line = (outer * rows + row) * middle + m
-            let gradient = t.gradient + line * run + column0
+            let gradient = Gradient(t, line * run + column0)
             if inner == 1 {
                 let (sum, magnitude) = addRow(gradient, trail, width)
                 leadPartial[line] = sum
@@ -43,12 +53,12 @@ func sweepA(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: MutableFloats
 
 /// One run with inner = 1: adds g^2 to the trailing sums, returns their sum and the largest |g|.
 @inline(__always)
-private func addRow(_ gradient: Floats, _ trail: MutableFloats, _ width: Int) -> (Float, Int32) {
+private func addRow(_ gradient: Gradient, _ trail: MutableFloats, _ width: Int) -> (Float, Int32) {
     let magnitude = lopt_isplat(0x7fff_ffff)
     var sum = lopt_splat(0)
     var largest = lopt_isplat(0)
     forEachVector(width) { i, n in
-        let g = load(gradient + i, n)
+        let g = gradient.vector(i, n)
         let q = g * g
         largest = lopt_imax(largest, lopt_iand(lopt_bits(g), magnitude))
         store(trail + i, load(trail + i, n) + q, n)
@@ -61,7 +71,7 @@ private func addRow(_ gradient: Floats, _ trail: MutableFloats, _ width: Int) ->
 /// modulo inner share an accumulator; there are inner / gcd(inner, 16) of them, spread over the statistics at the end.
 @inline(__always)
 private func addRow(
-    _ gradient: Floats, _ trail: MutableFloats, _ width: Int, _ inner: Int, _ column0: Int, _ lead: MutableFloats,
+    _ gradient: Gradient, _ trail: MutableFloats, _ width: Int, _ inner: Int, _ column0: Int, _ lead: MutableFloats,
     _ accumulators: MutableFloats
 ) -> Int32 {
     let magnitude = lopt_isplat(0x7fff_ffff)
@@ -69,8 +79,8 @@ private func addRow(
     let period = min(inner / greatestPowerOfTwo(inner), (width + lanes - 1) / lanes)
     for i in 0..<period { lopt_store(accumulators + i * lanes, lopt_splat(0)) }
     var turn = 0
-    forEachVector(width) { i, n in
-        let g = load(gradient + i, n)
+    forEachVectorOnce(width) { i, n in
+        let g = gradient.vector(i, n)
         let q = g * g
         largest = lopt_imax(largest, lopt_iand(lopt_bits(g), magnitude))
         store(trail + i, load(trail + i, n) + q, n)

@@ -16,11 +16,11 @@ func sweepAOfInnerBlock(_ t: lopt_tensor_view, _ chunk: lopt_chunk) -> Int32 {
         let lead = leadPartial + line * inner + first
         zero(lead, count)
         for column in Int(chunk.column0)..<Int(chunk.column1) {
-            let gradient = t.gradient + line * run + column * inner + first
+            let gradient = Gradient(t, line * run + column * inner + first)
             let trail = trailPartial + plane * run + column * inner + first
             if row == Int(chunk.row0) { zero(trail, count) }
             forEachVectorOnce(count) { i, n in
-                let g = load(gradient + i, n)
+                let g = gradient.vector(i, n)
                 let q = g * g
                 largest = lopt_imax(largest, lopt_iand(lopt_bits(g), magnitude))
                 store(trail + i, load(trail + i, n) + q, n)

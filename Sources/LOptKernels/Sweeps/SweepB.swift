@@ -37,24 +37,24 @@ func sweepB(
     sums.flush()
 }
 
-/// v <- beta v + (1 - beta) g^2; leaves rsqrt(v + 1e-6) in `rsqrt`.
-@inline(__always)
+/// v <- beta v + (1 - beta) g^2; leaves rsqrt(v + 1e-6) in `rsqrt`. One copy serves all kinds of tile.
+@inline(never)
 private func secondMoment(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ offset: Int, _ count: Int, _ ahead: Int, _ sums: Sums, _ rsqrt: MutableFloats
 ) {
     let beta = lopt_splat(rule.rms_beta), rate = lopt_splat(rule.rms_rate)
-    let gradient = t.gradient + offset, parameter = t.parameter + offset, second = t.second_moment + offset
+    let gradient = Gradient(t, offset), parameter = t.parameter + offset, second = t.second_moment + offset
     var g1 = sums[LOPT_SUM_G], g2 = sums[LOPT_SUM_G2]
     var p2 = sums[LOPT_SUM_P2], v2 = sums[LOPT_SUM_V2]
     var r2 = sums[LOPT_SUM_RSQRT_V2]
     var live = sums[LOPT_SUM_LIVE], live2 = sums[LOPT_SUM_LIVE_P2], nonfinite = sums[LOPT_SUM_NONFINITE]
     forEachVector(count) { i, n in
         if ahead != 0 {
-            lopt_prefetch(gradient + (i + ahead))
+            lopt_prefetch(gradient.values + (i + ahead))
             lopt_prefetch(parameter + (i + ahead))
             lopt_prefetch(second + (i + ahead))
         }
-        let g = load(gradient + i, n), raw = load(parameter + i, n), p = lopt_finite(raw)
+        let g = gradient.vector(i, n), raw = load(parameter + i, n), p = lopt_finite(raw)
         let q = g * g, strange = lopt_nonfinite_lanes(raw)
         let v = lopt_fma(beta, load(second + i, n), rate * q)
         store(second + i, v, n)
@@ -90,7 +90,7 @@ private func momentum(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ tile: Tile, _ k: Int, _ sums: Sums, _ rsqrt: Floats
 ) {
     let beta = lopt_splat(rule.momentum_beta[k]), rate = lopt_splat(rule.momentum_rate[k])
-    let gradient = t.gradient + tile.offset
+    let gradient = Gradient(t, tile.offset)
     let moment = t.momentum + k * Int(t.plane_stride) + tile.offset
     let leadFactor = tile.lead.channels + k * tile.lead.stride
     let trailFactor = tile.trail.channels + k * tile.trail.stride
@@ -98,9 +98,9 @@ private func momentum(
     let slot = firstSlot(k)
     var m2 = sums[slot + LOPT_SUM_M2], mr2 = sums[slot + LOPT_SUM_M_RSQRT_V2]
     var fg2 = sums[slot + LOPT_SUM_FACTORED_G2], fm2 = sums[slot + LOPT_SUM_FACTORED_M2]
-    forEachVector(tile.count) { i, n in
+    forEachVectorOnce(tile.count) { i, n in
         if tile.ahead != 0 { lopt_prefetch(moment + (i + tile.ahead)) }
-        let g = load(gradient + i, n)
+        let g = gradient.vector(i, n)
         let m = lopt_fma(beta, load(moment + i, n), rate * g)
         store(moment + i, m, n)
         let factor = lopt_load(leadFactor + lead.offset) * lopt_load(trailFactor + trail.offset)
@@ -124,12 +124,12 @@ private func momentumAlone(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ offset: Int, _ count: Int, _ k: Int, _ sums: Sums, _ rsqrt: Floats
 ) {
     let beta = lopt_splat(rule.momentum_beta[k]), rate = lopt_splat(rule.momentum_rate[k])
-    let gradient = t.gradient + offset
+    let gradient = Gradient(t, offset)
     let moment = t.momentum + k * Int(t.plane_stride) + offset
     let slot = firstSlot(k)
     var m2 = sums[slot + LOPT_SUM_M2], mr2 = sums[slot + LOPT_SUM_M_RSQRT_V2]
     forEachVector(count) { i, n in
-        let m = lopt_fma(beta, load(moment + i, n), rate * load(gradient + i, n))
+        let m = lopt_fma(beta, load(moment + i, n), rate * gradient.vector(i, n))
         store(moment + i, m, n)
         let mr = m * lopt_load(rsqrt + i)
         m2 = lopt_fma(m, m, m2)
@@ -146,12 +146,12 @@ private func diagonal(
 ) {
     let beta = lopt_splat(rule.momentum_beta[k]), rate = lopt_splat(rule.momentum_rate[k])
     let factoredBeta = lopt_splat(rule.factored_beta[k]), factoredRate = lopt_splat(rule.factored_rate[k])
-    let gradient = t.gradient + offset
+    let gradient = Gradient(t, offset)
     let moment = t.momentum + k * Int(t.plane_stride) + offset
     let accumulator = t.diagonal + k * Int(t.plane_stride) + offset
     let slot = firstSlot(k)
-    forEachVector(count) { i, n in
-        let g = load(gradient + i, n)
+    forEachVectorOnce(count) { i, n in
+        let g = gradient.vector(i, n)
         let m = lopt_fma(beta, load(moment + i, n), rate * g)
         store(moment + i, m, n)
         let d = masked(

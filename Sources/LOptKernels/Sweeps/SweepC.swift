@@ -40,7 +40,7 @@ private func step<N: Network>(
         // Our own arrays may be read past their end; what lies there goes no further than the unused lanes.
         let v = lopt_load(t.second_moment + at)
         let e = Element(
-            g: load(t.gradient + at, n), p: load(t.parameter + at, n), v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
+            g: Gradient(t, at).vector(0, n), p: load(t.parameter + at, n), v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
             momentum: t.momentum + at, diagonal: t.factored != 0 ? Floats(t.momentum) : Floats(t.diagonal + at), lanes: n)
         let leads = tile.lead.channels + lead.offset, trails = tile.trail.channels + trail.offset
         if N.hasCheapNominalHead && Int(apply.head_sums) == LOPT_HEAD_SUMS_NOMINAL {
@@ -141,7 +141,7 @@ func sweepD(
             let v = lopt_load(t.second_moment + at), p = load(t.parameter + at, n)
             // The features' reciprocal root is computed here only if the direction uses it.
             let e = Element(
-                g: load(t.gradient + at, n), p: p, v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
+                g: Gradient(t, at).vector(0, n), p: p, v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
                 momentum: t.momentum + at, diagonal: Floats(t.momentum), lanes: n)
             let w = direction(rule, t, e) * scale
             squares += masked(w * w, n)

@@ -32,6 +32,13 @@ class _Options(Structure):
         ("total_steps", c_int64),
         ("hooks", c_void_p * 7),
         ("max_update_ratio", c_double),
+        ("weight_decay_form", c_int32),
+        ("reserved2", c_int32),
+        ("gradient_scale", c_double),
+        ("max_gradient_norm", c_double),
+        ("weight_decay_tensors", c_int32),
+        ("average", c_int32),
+        ("average_span", c_double),
     ]
 
 
@@ -59,6 +66,8 @@ class _Statistics(Structure):
         ("steps_idle", c_int64),
         ("nonfinite_parameters", c_int64),
         ("step_size", c_double),
+        ("gradient_norm", c_double),
+        ("steps_clipped", c_int64),
     ]
 
 
@@ -73,6 +82,9 @@ _signatures = {
     "lopt_set_tensor_options": [c_void_p, c_int32, POINTER(_TensorOptions)],
     "lopt_set_lr_scale": [c_void_p, c_double],
     "lopt_set_total_steps": [c_void_p, c_int64],
+    "lopt_set_gradient_scale": [c_void_p, c_double],
+    "lopt_average_get": [c_void_p, c_int32, c_void_p, c_int64],
+    "lopt_average_swap": [c_void_p],
     "lopt_stats": [c_void_p, c_int32, POINTER(_Statistics)],
     "lopt_state_size": [c_void_p, c_uint32, POINTER(c_size_t)],
     "lopt_state_write": [c_void_p, c_uint32, c_void_p, c_size_t],
@@ -152,16 +164,22 @@ class Optimizer:
     """An optimizer of lopt.h, for one thread at a time.
 
     weights: the name of built-in weights, or the path of a file; None: "star". threads: 0: one per processor.
-    Other options as in lopt.h. Raises lopt.Error, whose message says what is wrong and what is allowed.
+    average: of the parameters, None, "growing" or "ema". Other options as in lopt.h.
+    Raises lopt.Error, whose message says what is wrong and what is allowed.
     """
 
-    def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0):
+    def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,
+                 gradient_scale=1.0, max_gradient_norm=0.0, weight_decay_on_matrices=False,
+                 average=None, average_span=0.0):
         self._handle = c_void_p()
         self._memory = []  # what a tensor's memory belongs to, kept as long as the library knows its address
         options = _Options()
         _check(_lopt.lopt_options_init(byref(options), ctypes.sizeof(options)))
         options.threads, options.lr_scale, options.weight_decay = threads, lr_scale, weight_decay
         options.total_steps, options.max_update_ratio = total_steps, max_update_ratio
+        options.gradient_scale, options.max_gradient_norm = gradient_scale, max_gradient_norm
+        options.weight_decay_tensors = int(weight_decay_on_matrices)
+        options.average, options.average_span = {None: 0, "growing": 1, "ema": 2}[average], average_span
         with _Weights(weights) as handle:
             _check(_lopt.lopt_create(handle, byref(options), byref(self._handle)))
 
@@ -211,11 +229,23 @@ class Optimizer:
         """Steps the training will take, for weights that know their horizon; 0: not known."""
         _check(_lopt.lopt_set_total_steps(self._handle, total_steps))
 
+    def set_gradient_scale(self, gradient_scale):
+        _check(_lopt.lopt_set_gradient_scale(self._handle, gradient_scale))
+
     def set_tensor_options(self, index, lr_scale=1.0, weight_decay_scale=1.0, frozen=False):
         options = _TensorOptions()
         _check(_lopt.lopt_tensor_options_init(byref(options), ctypes.sizeof(options)))
         options.lr_scale, options.weight_decay_scale, options.frozen = lr_scale, weight_decay_scale, int(frozen)
         _check(_lopt.lopt_set_tensor_options(self._handle, index, byref(options)))
+
+    def average(self, index, out):
+        """Copies the average of a tensor into `out`, an array of 32-bit floats with as many elements."""
+        view = memoryview(out)
+        _check(_lopt.lopt_average_get(self._handle, index, _address("the average", view, True), view.nbytes // 4))
+
+    def swap_averages(self):
+        """Averages take the place of the parameters, or leave it again; in between there are no steps and no checkpoints."""
+        _check(_lopt.lopt_average_swap(self._handle))
 
     def stats(self, index=-1):
         """lopt_statistics as a dictionary; -1: of all tensors together."""

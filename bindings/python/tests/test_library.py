@@ -137,6 +137,34 @@ class Library(unittest.TestCase):
         self.assertEqual(moved(lopt.Optimizer(), frozen=True), 0)
         limited = moved(lopt.Optimizer(max_update_ratio=1e-6))
         self.assertTrue(0 < limited < one / 10)
+        self.assertAlmostEqual(moved(lopt.Optimizer(gradient_scale=-1)), -one, delta=one / 1000)
+        self.assertEqual(moved(lopt.Optimizer(weight_decay=0.5, weight_decay_on_matrices=True)), one)
+        clipped = lopt.Optimizer(max_gradient_norm=0.5)
+        moved(clipped)
+        self.assertAlmostEqual(clipped.stats()["gradient_norm"], 2, delta=1e-6)
+        self.assertEqual(clipped.stats()["steps_clipped"], 1)
+        negative = lopt.Optimizer()
+        negative.set_gradient_scale(-1)
+        self.assertAlmostEqual(moved(negative), -one, delta=one / 1000)
+
+    def test_averages(self):
+        opt = lopt.Optimizer(average="ema")
+        w, dw, mean = (array.array("f", [value] * 4) for value in (1, 1, 0))
+        opt.add("w", w, dw)
+        opt.step()
+        first = w[0]
+        opt.step()
+        second = w[0]
+        opt.average(0, mean)
+        self.assertAlmostEqual(mean[3], (first + second) / 2, delta=1e-6)
+        opt.swap_averages()
+        self.assertEqual(w, mean)
+        with self.assertRaises(lopt.Error):
+            opt.step()
+        opt.swap_averages()
+        self.assertEqual(w[0], second)
+        with self.assertRaises(lopt.Error):
+            opt.average(0, array.array("f", [0] * 5))
 
     def test_memory_is_kept_alive(self):
         """What was added is still there when the caller has let go of it."""

@@ -1,0 +1,37 @@
+import CLOptShims
+
+// Clipping by the norm of all gradients together (Pascanu, Mikolov and Bengio, 2013): a factor on what the sweeps after sweep A
+// read, and its square on the sums that this one has taken.
+
+extension Optimizer {
+    /// Of the tensors that take this step.
+    mutating func clip(_ range: Range<Int>) {
+        var squares = 0.0
+        for i in range where !tensors[i].step.isSkipped { squares += gradientSquares(tensors[i]) }
+        gradientNorm = squares.squareRoot()
+        guard gradientNorm > options.maxGradientNorm else { return }
+        let factor = options.maxGradientNorm / gradientNorm
+        Optimizer.count(&stepsClipped, 1)
+        for i in range where !tensors[i].step.isSkipped {
+            let scale = Float(gradientScale * factor)
+            tensors[i].memory.view.gradient_scale = scale
+            tensors[i].memory.view.partial_scale = factor * factor
+            // So small that f32 takes all of it for 0.
+            let largest = Float(bitPattern: largestGradient(tensors[i])) * Float(factor)
+            if rule.architecture.skipIdleTensors, min(largest, abs(scale)) < Float.leastNormalMagnitude {
+                tensors[i].step.isIdle = tensors[i].geometry.count > 0
+            }
+        }
+    }
+
+    /// The sum of g^2, from what sweep A has left.
+    private func gradientSquares(_ t: Tensor) -> Double {
+        var sum = 0.0
+        if t.geometry.isFactored {
+            for i in 0..<(t.geometry.sums.columnChunks * t.geometry.leadCount) { sum += Double(t.memory.view.lead_partial[i]) }
+        } else {
+            for chunk in 0..<t.geometry.sumChunks { sum += t.memory.momentSums[chunk] }
+        }
+        return sum
+    }
+}

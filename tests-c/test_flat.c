@@ -1,0 +1,204 @@
+/* lopt_add_flat: the tensors of a table are those that lopt_add_tensor would have added one by one, or none of them is there. And
+ * the log says so when what should be a table comes as one vector. */
+#define _GNU_SOURCE
+#include "problem.h"
+
+enum { ENTRIES = 7, SIZE = 19 * 33 + 33 + 1 + 105 + 200 * 300 + 9 };
+static const lopt_flat_entry table[ENTRIES] = {
+    {"weight", 0, 2, {19, 33}}, {"bias", 19 * 33, 1, {33}}, {"scale", 19 * 33 + 33, 0, {0}}, {"nothing", 3, 2, {0, 5}},
+    {"large", 19 * 33 + 34 + 105, 2, {200, 300}}, {"cube", 19 * 33 + 34, 3, {5, 7, 3}}, {"end", SIZE - 9, 2, {9, 1}},
+};
+static float parameters[SIZE], gradients[SIZE], others[SIZE], other_gradients[SIZE];
+
+static void start(float *p) {
+    for (int j = 0; j < SIZE; j++) p[j] = 0.5f * problem_random(1, (uint64_t)j);
+}
+
+static void set_gradients(float *g, int step) {
+    for (int j = 0; j < SIZE; j++) g[j] = problem_random(2 + (uint64_t)step, (uint64_t)j);
+}
+
+static lopt_information information_of(lopt_optimizer *opt) {
+    lopt_information information = {.struct_size = sizeof information};
+    CHECK_OK(lopt_info(opt, &information));
+    return information;
+}
+
+/* With the buffers at once, or bound later; beside tensors that were there before. */
+static void test_same_tensors(int is_late, int threads) {
+    lopt_options options = problem_options();
+    lopt_optimizer *opt, *other;
+    static float first[6], first_gradient[6] = {1, 2, 3, 4, 5, 6}, second[6];
+    options.threads = threads;
+    start(parameters), start(others);
+    memset(first, 0, sizeof first), memset(second, 0, sizeof second);
+    CHECK_OK(lopt_create(NULL, &options, &opt)), CHECK_OK(lopt_create(NULL, &options, &other));
+    CHECK_OK(lopt_add_tensor(opt, "first", first, first_gradient, (int64_t[]){6}, 1, NULL));
+    CHECK_OK(lopt_add_tensor(other, "first", second, first_gradient, (int64_t[]){6}, 1, NULL));
+    CHECK_OK(lopt_add_flat(opt, is_late ? NULL : parameters, is_late ? NULL : gradients, table, ENTRIES));
+    CHECK_OK(lopt_add_flat(opt, NULL, NULL, NULL, 0));
+    for (int i = 0; i < ENTRIES; i++) {
+        int32_t index;
+        CHECK_OK(lopt_add_tensor(other, table[i].name, others + table[i].offset, other_gradients + table[i].offset, table[i].shape,
+                                 table[i].rank, &index));
+        CHECK_INT(index, 1 + i);
+    }
+    if (is_late) {
+        CHECK_STATUS(lopt_step(opt), LOPT_ERROR_INVALID_ARGUMENT);
+        for (int i = 0; i < ENTRIES; i++) {
+            CHECK_OK(lopt_bind(opt, 1 + i, parameters + table[i].offset, gradients + table[i].offset));
+        }
+    }
+    for (int step = 0; step < 4; step++) {
+        set_gradients(gradients, step), set_gradients(other_gradients, step);
+        CHECK_OK(lopt_step(opt)), CHECK_OK(lopt_step(other));
+    }
+    CHECK_BITS(parameters, others, SIZE);
+    snapshot s = snapshot_of(other, LOPT_WITH_PARAMETERS);
+    CHECK_SAME_STATE(opt, &s);
+    CHECK_INT(information_of(opt).memory_bytes, information_of(other).memory_bytes);
+    snapshot_free(&s);
+    lopt_destroy(opt), lopt_destroy(other);
+}
+
+/* One entry is wrong, wherever it stands: none is added, their names and memory are free, and the table without it is. */
+static void test_none_of_them(void) {
+    static const struct { lopt_flat_entry entry; const char *message; } wrong[] = {
+        {{NULL, 0, 1, {1}}, "name is NULL"},
+        {{"", 0, 1, {1}}, "name has 0 bytes"},
+        {{"first", 0, 1, {1}}, "is taken by tensor 0"},
+        {{"weight", SIZE, 1, {1}}, "is taken by tensor"},
+        {{"n", 0, -1, {1}}, "rank is -1"},
+        {{"n", 0, 9, {1}}, "rank is 9"},
+        {{"n", 0, 2, {3, -1}}, "shape[1] is -1"},
+        {{"n", -1, 1, {1}}, "offset is -1"},
+        {{"n", ((int64_t)1 << 48) + 1, 1, {1}}, "offset is"},
+        {{"n", INT64_MIN, 1, {1}}, "offset is"},
+        {{"n", 5, 1, {1}}, "overlaps the parameter of tensor 'weight'"},
+    };
+    static float first[6], first_gradient[6] = {1, 2, 3, 4, 5, 6};
+    for (size_t w = 0; w < sizeof wrong / sizeof *wrong; w++) {
+        for (int at = 1; at <= ENTRIES; at++) {
+            lopt_flat_entry entries[ENTRIES + 1];
+            lopt_options options = problem_options();
+            lopt_optimizer *opt;
+            char place[24];
+            for (int i = 0; i < ENTRIES; i++) entries[i + (i >= at)] = table[i];
+            entries[at] = wrong[w].entry;
+            CHECK_OK(lopt_create(NULL, &options, &opt));
+            CHECK_OK(lopt_add_tensor(opt, "first", first, first_gradient, (int64_t[]){6}, 1, NULL));
+            CHECK_OK(lopt_step(opt));
+            snapshot s = snapshot_of(opt, LOPT_WITH_PARAMETERS);
+            lopt_information before = information_of(opt);
+            check_context("wrong %zu at %d", w, at);
+            CHECK_STATUS(lopt_add_flat(opt, parameters, gradients, entries, ENTRIES + 1), LOPT_ERROR_INVALID_ARGUMENT);
+            snprintf(place, sizeof place, "table[%d]: ", at);
+            CHECK_MESSAGE(place), CHECK_MESSAGE(wrong[w].message);
+            lopt_information after = information_of(opt);
+            CHECK_BYTES(&after, &before, sizeof after);
+            CHECK_SAME_STATE(opt, &s);
+            CHECK_OK(lopt_step(opt));
+            CHECK_OK(lopt_add_flat(opt, parameters, gradients, table, ENTRIES));
+            CHECK_OK(lopt_step(opt));
+            CHECK_INT(information_of(opt).tensors, 1 + ENTRIES);
+            snapshot_free(&s);
+            lopt_destroy(opt);
+        }
+    }
+    lopt_optimizer *opt;
+    CHECK_OK(lopt_create(NULL, NULL, &opt));
+    check_context("the end of the address space");
+    CHECK_STATUS(lopt_add_flat(opt, (float *)(UINTPTR_MAX - 63), gradients, table, 1), LOPT_ERROR_INVALID_ARGUMENT);
+    CHECK_MESSAGE("address space");
+    CHECK_STATUS(lopt_add_flat(opt, parameters, (float *)(UINTPTR_MAX - 63), table + 1, 1), LOPT_ERROR_INVALID_ARGUMENT);
+    CHECK_MESSAGE("address space");
+    CHECK_INT(information_of(opt).tensors, 0);
+    check_context("");
+    lopt_destroy(opt);
+}
+
+static int allowed, live;
+static void *allocate(void *context, size_t size, size_t alignment) {
+    (void)context;
+    void *pointer = allowed-- > 0 ? aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment) : NULL;
+    live += pointer != NULL;
+    return pointer;
+}
+static void deallocate(void *context, void *pointer, size_t size) { (void)context, (void)size, live--, free(pointer); }
+
+/* Whichever allocation fails. */
+static void test_no_memory(void) {
+    int refused = 0;
+    for (int after = 0; after < 50; after++) {
+        lopt_options options = problem_options();
+        lopt_optimizer *opt;
+        options.allocator.allocate = allocate, options.allocator.deallocate = deallocate;
+        allowed = 1000, live = 0;
+        CHECK_OK(lopt_create(NULL, &options, &opt));
+        int before = live;
+        allowed = after;
+        lopt_status status = lopt_add_flat(opt, parameters, gradients, table, ENTRIES);
+        if (status == LOPT_OK) {
+            lopt_destroy(opt);
+            CHECK_INT(live, 0);
+            break;
+        }
+        refused++;
+        check_context("after %d allocations", after);
+        CHECK_INT(status, LOPT_ERROR_NO_MEMORY);
+        CHECK_INT(live, before);
+        CHECK_INT(information_of(opt).tensors, 0), CHECK_INT(information_of(opt).parameters, 0);
+        allowed = 1000;
+        CHECK_OK(lopt_add_flat(opt, parameters, gradients, table, ENTRIES));
+        CHECK_OK(lopt_step(opt));
+        lopt_destroy(opt);
+        CHECK_INT(live, 0);
+    }
+    check_context("");
+    CHECK(refused >= ENTRIES);
+}
+
+/* ---- One vector --------------------------------------------------------------------------------------------------- */
+
+static int warnings;
+static char warning[512];
+static void note(void *context, lopt_log_level level, const char *text) {
+    (void)context;
+    if (level != LOPT_LOG_WARNING) return;
+    warnings++;
+    snprintf(warning, sizeof warning, "%s", text);
+}
+
+/* Said once, at the first step, of a large vector that is alone. */
+static void test_warning(void) {
+    static const struct { int32_t rank; int64_t shape[3]; int is_alone, is_warned; } cases[] = {
+        {1, {10001}, 1, 1}, {2, {20000, 1}, 1, 1}, {3, {1, 20000, 1}, 1, 1}, {1, {10000}, 1, 0}, {2, {200, 100}, 1, 0}, 
+        {1, {20000}, 0, 0},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        lopt_options options = problem_options();
+        lopt_optimizer *opt;
+        float one = 1, its_gradient = 1;
+        options.log.message = note;
+        warnings = 0;
+        set_gradients(gradients, 1), start(parameters);
+        CHECK_OK(lopt_create(NULL, &options, &opt));
+        CHECK_OK(lopt_add_tensor(opt, "all", parameters, gradients, cases[c].shape, cases[c].rank, NULL));
+        if (!cases[c].is_alone) CHECK_OK(lopt_add_tensor(opt, "one", &one, &its_gradient, NULL, 0, NULL));
+        check_context("case %zu", c);
+        CHECK_INT(warnings, 0);
+        for (int step = 0; step < 3; step++) CHECK_OK(lopt_step(opt));
+        CHECK_INT(warnings, cases[c].is_warned);
+        if (cases[c].is_warned) CHECK(strstr(warning, "lopt_add_flat") != NULL);
+        lopt_destroy(opt);
+    }
+    check_context("");
+}
+
+int main(void) {
+    test_same_tensors(0, 1), test_same_tensors(1, 1), test_same_tensors(0, 3);
+    test_none_of_them();
+    test_no_memory();
+    test_warning();
+    return check_end();
+}

@@ -275,6 +275,14 @@ static lopt_status step_with(host *h, lopt_optimizer *opt) {
     return lopt_step_with(opt, which & 2 ? an_index(h) % 8 : count, which == 4 ? NULL : p, which == 6 ? NULL : g);
 }
 
+static lopt_status set_number(host *h, lopt_optimizer *opt) {
+    switch (next(h) % 4) {
+    case 0: return lopt_set_gradient_scale(opt, a_number(h));
+    case 2: return lopt_set_total_steps(opt, (int64_t)next(h) % 9 - 1);
+    default: return lopt_set_lr_scale(opt, a_number(h));
+    }
+}
+
 /* Calls on an optimizer: when one fails, everything is as it was. */
 static void call(host *h, unsigned code) {
     lopt_optimizer *opt = an_optimizer(h);
@@ -285,11 +293,7 @@ static void call(host *h, unsigned code) {
     case 0: status = next(h) % 4 == 3 ? add_flat(h, opt) : add(h, opt); break;
     case 1: status = lopt_step(opt); break;
     case 2: status = lopt_step_tensor(opt, an_index(h)); break;
-    case 3:
-        status = next(h) & 1 ? lopt_set_lr_scale(opt, a_number(h)) : lopt_set_gradient_scale(opt, a_number(h));
-        /* By the byte to come, which is not taken: old inputs keep their meaning. */
-        PROMISE(lopt_set_total_steps(opt, h->at < h->end ? *h->at % 5 : -1) == LOPT_OK || h->at == h->end);
-        break;
+    case 3: status = set_number(h, opt); break;
     case 4: status = set_tensor(h, opt); break;
     case 5: status = keep_state(h, opt); break;
     case 6: status = read_state(h, opt); break;

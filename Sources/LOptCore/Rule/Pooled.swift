@@ -2,7 +2,9 @@ import CLOptShims
 
 // The rule of kind pooled: a step of one pass over a tensor. Its twin in the reference is ReferencePooled.swift.
 //
-//     p <- p (1 - min(s exp(r), 0.1)) - s G,   s = nominal_stepsize exp(n)
+//     p <- p (1 - min(s exp(r), 0.1, d / 2)) - s G,   s = nominal_stepsize exp(n)
+//
+// d is the size of the last step beside that of the parameters: decay never takes a tensor farther than half of a gradient's step.
 //
 // The log-step n and the log-decay r are log-linear in statistics of the tensor, pooled in its last step from quantities that are
 // normalised for each element and hence bounded, each clamped to the range that meta-training showed. Nothing of it depends on
@@ -171,7 +173,8 @@ extension Rule {
         step.gradient = weight(3)
         step.disagreement = min(max(weight(4), 0), 2)
         let size = t.progress.stepSize
-        let learned = min(size * ScalarMath.exp(decay), 0.1) * caller.learningRate
+        let update = ScalarMath.exp(2 * (t.progress.pooled.values[PooledTerm.update] - 3))
+        let learned = min(size * ScalarMath.exp(decay), 0.1, update / 2) * caller.learningRate
         step.keep = Float(max((1 - learned) * (1 - caller.decayByStepSize * size) - caller.decayPerStep, 0))
         step.scale = Float(min(caller.learningRate * t.step.limit * size, 3e38))
         return step

@@ -3,11 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The two built-in weights; STAR with everything per element (blackbox, and a nominal controller that is not aggregated),
+/* The built-in weights; STAR with everything per element (blackbox, and a nominal controller that is not aggregated),
  * which is the most work that STAR can be; small_fc_lopt, the baseline of the paper. Weights that are made here are random:
  * the work does not depend on their values. */
 static const rule rules[] = {
     {.name = "star", .builtin = 1, .hidden = 4, .heads = 1},
+    {.name = "pooled", .builtin = 1},
     {.name = "star-authors-rule", .builtin = 1, .hidden = 4, .heads = 3},
     {.name = "star-full", .hidden = 4, .heads = 3},
     {.name = "small-fc-4", .small_fc = 1, .hidden = 4, .heads = 2},

@@ -112,6 +112,9 @@ extension Architecture {
 }
 
 extension Rule {
+    /// A learned decay below it is none: 1 minus it would be a rounding of f32, which large parameters follow step after step.
+    static let leastDecay = 1e-6
+
     /// The log-step and the log-decay of a tensor's next step. `totalSteps`: that the training will take; 0: not known.
     func pooledLogs(_ t: Tensor, _ position: LayerPosition, totalSteps: Int64) -> (step: Double, decay: Double) {
         let a = architecture
@@ -174,7 +177,9 @@ extension Rule {
         step.disagreement = min(max(weight(4), 0), 2)
         let size = t.progress.stepSize
         let update = ScalarMath.exp(2 * (t.progress.pooled.values[PooledTerm.update] - 3))
-        let learned = min(size * ScalarMath.exp(decay), 0.1, update / 2) * caller.learningRate
+        var learned = min(size * ScalarMath.exp(decay), 0.1, update / 2)
+        if learned < Rule.leastDecay { learned = 0 }
+        learned *= caller.learningRate
         step.keep = Float(max((1 - learned) * (1 - caller.decayByStepSize * size) - caller.decayPerStep, 0))
         step.scale = Float(min(caller.learningRate * t.step.limit * size, 3e38))
         return step

@@ -85,7 +85,7 @@ static optimizer create_optimizer(int run, mlp *net, const digits_options *optio
     lopt_options settings;
     check(lopt_options_init(&settings, sizeof settings));
     settings.threads = options->threads;
-    settings.total_steps = options->steps;
+    settings.total_steps = options->cosine ? 0 : options->steps; /* one end of the run is enough */
     settings.weight_decay = options->weight_decay;
 
     lopt_weights *weights = load_weights(options->weights);

@@ -18,7 +18,7 @@ static const char help[] =
     "  --lr-cosine       decay every learning rate, and lopt's steps, to 0 along a cosine\n"
     "  --digits DIR      the 8 x 8 digits                                (data/digits or ../data/digits)\n"
     "  --mnist DIR       train on MNIST instead: the four uncompressed files train-images-idx3-ubyte, ...\n"
-    "  --weights W       lopt's weights: a .safetensors file or the name of a built-in set (star)\n"
+    "  --weights W       lopt's weights: a .safetensors file or the name of a built-in set (pooled)\n"
     "  --weight-decay X  of lopt and of Adam: a step also takes step size times X off a parameter (0)\n"
     "  --threads N       threads that lopt may use, 0: one per processor (0)\n"
     "  --csv FILE        write the loss curves\n"

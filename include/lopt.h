@@ -126,7 +126,7 @@ typedef enum lopt_status {
 
 /* Makes an optimizer.
  *
- *   weights   what lopt_weights_load and its siblings return, or NULL for the built-in default ("star"). They are copied:
+ *   weights   what lopt_weights_load and its siblings return, or NULL for the built-in default ("pooled"). They are copied:
  *             the caller may free them at once.
  *   options   filled by lopt_options_init and then changed, or NULL for the defaults.
  *   out       receives the optimizer; NULL is stored on an error.
@@ -333,7 +333,7 @@ typedef struct lopt_allocator {
 
 /* ---- Weights ---------------------------------------------------------------------------------------------------- */
 
-/* Weights compiled into the library: "star" (the default), "star-authors-rule". NULL means "star". `allocator` may be
+/* Weights compiled into the library: "pooled" (the default), "star", "star-authors-rule". NULL means "pooled". `allocator` may be
  * NULL. Errors: INVALID_ARGUMENT (unknown name; the message lists those there are), NO_MEMORY. */
 LOPT_NODISCARD lopt_status lopt_weights_builtin(const char *name, const lopt_allocator *allocator, lopt_weights **out);
 

@@ -113,13 +113,19 @@ static inline lopt_options problem_options(void) {
     return options;
 }
 
-/* An optimizer with these built-in weights and options that has the problem's tensors. */
-static inline lopt_optimizer *problem_optimizer(problem *p, const char *weights_name, const lopt_options *options) {
+/* An optimizer with these built-in weights and options, and no tensors. */
+static inline lopt_optimizer *problem_create(const char *weights_name, const lopt_options *options) {
     lopt_weights *weights = NULL;
     lopt_optimizer *opt = NULL;
     CHECK_OK(lopt_weights_builtin(weights_name, NULL, &weights));
     CHECK_OK(lopt_create(weights, options, &opt));
     lopt_weights_free(weights);
+    return opt;
+}
+
+/* The same, with the problem's tensors. */
+static inline lopt_optimizer *problem_optimizer(problem *p, const char *weights_name, const lopt_options *options) {
+    lopt_optimizer *opt = problem_create(weights_name, options);
     problem_register(p, opt);
     return opt;
 }

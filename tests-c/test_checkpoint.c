@@ -252,40 +252,40 @@ static void test_refusals(void) {
     problem_small(&p);
     check_refused(&p, "star-authors-rule", "weights", "");
     problem_small(&p), problem_add(&p, "one more", 1, (int64_t[]){4});
-    check_refused(&p, "star", "one more", "no");
+    check_refused(&p, "pooled", "one more", "no");
     problem_small(&p), free(p.tensors[4].parameter), free(p.tensors[4].gradient), p.count = 4;
-    check_refused(&p, "star", "filter", "has not");
+    check_refused(&p, "pooled", "filter", "has not");
     problem_small(&p), p.tensors[2].name = "renamed";
-    check_refused(&p, "star", "renamed", "no");
+    check_refused(&p, "pooled", "renamed", "no");
     problem_small(&p), p.tensors[2].shape[0] = 33, p.tensors[2].shape[1] = 19;
-    check_refused(&p, "star", "matrix", "19");
+    check_refused(&p, "pooled", "matrix", "19");
     problem_small(&p), p.tensors[2].rank = 1, p.tensors[2].shape[0] = 627;
-    check_refused(&p, "star", "matrix", "627");
+    check_refused(&p, "pooled", "matrix", "627");
     problem_small(&p), p.tensors[1].rank = 2, p.tensors[1].shape[1] = 1;
-    check_refused(&p, "star", "bias", "37");
+    check_refused(&p, "pooled", "bias", "37");
     problem_small(&p), p.tensors[0].rank = 1, p.tensors[0].shape[0] = 1;
-    check_refused(&p, "star", "scalar", "[");
-    check_refused(&(problem){.count = 1, .tensors = {{"scalar", 0, {0}, 1, check_memory(4), check_memory(4)}}}, "star",
+    check_refused(&p, "pooled", "scalar", "[");
+    check_refused(&(problem){.count = 1, .tensors = {{"scalar", 0, {0}, 1, check_memory(4), check_memory(4)}}}, "pooled",
                   "bias", "has not");
 }
 
-/* Tensors in another order: every one of them gets what is its own. */
+/* Tensors in another order: every one of them gets what is its own. (To pooled a tensor's place is part of what it is.) */
 static void test_other_order(void) {
     static const int order[] = {4, 2, 0, 3, 1};
-    problem p;
+    problem p, q;
     lopt_options options = problem_options();
-    lopt_optimizer *opt;
-    problem_small(&p);
-    CHECK_OK(lopt_create(NULL, &options, &opt));
-    for (int i = 0; i < p.count; i++) CHECK_OK(problem_register_one(&p, order[i], opt));
-    if (CHECK_OK(lopt_state_read(opt, LOPT_WITH_PARAMETERS, saved_state.bytes, saved_state.size))) {
-        problem_train(&p, opt, 4, 6), problem_train(&saved_problem, saved, 4, 6);
-        for (int i = 0; i < p.count; i++) {
-            CHECK_BITS(p.tensors[i].parameter, saved_problem.tensors[i].parameter, p.tensors[i].elements);
-        }
+    problem_small(&p), problem_small(&q);
+    lopt_optimizer *first = problem_optimizer(&p, "star", &options), *opt = problem_create("star", &options);
+    problem_train(&p, first, 0, 4);
+    snapshot s = snapshot_of(first, LOPT_WITH_PARAMETERS);
+    for (int i = 0; i < q.count; i++) CHECK_OK(problem_register_one(&q, order[i], opt));
+    if (CHECK_OK(lopt_state_read(opt, LOPT_WITH_PARAMETERS, s.bytes, s.size))) {
+        problem_train(&p, first, 4, 6), problem_train(&q, opt, 4, 6);
+        for (int i = 0; i < p.count; i++) CHECK_BITS(q.tensors[i].parameter, p.tensors[i].parameter, p.tensors[i].elements);
     }
-    lopt_destroy(opt);
-    problem_free(&p);
+    snapshot_free(&s);
+    lopt_destroy(first), lopt_destroy(opt);
+    problem_free(&p), problem_free(&q);
 }
 
 int main(int count, char **arguments) {

@@ -11,13 +11,11 @@ static problem host;
 
 static lopt_optimizer *make(problem *p, int steps) {
     lopt_options options = problem_options();
-    lopt_optimizer *made;
     memset(p, 0, sizeof *p);
     problem_add(p, "a", 2, (int64_t[]){2, 3});
     problem_add(p, "b", 1, (int64_t[]){3});
     problem_start(p);
-    CHECK_OK(lopt_create(NULL, &options, &made));
-    problem_register(p, made);
+    lopt_optimizer *made = problem_optimizer(p, "star", &options); /* which has arrays of every kind */
     problem_train(p, made, 0, steps);
     return made;
 }

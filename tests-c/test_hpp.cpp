@@ -72,7 +72,7 @@ void test_same_numbers() {
     const std::vector<float> expected = trained_in_c();
     CHECK(trained(lopt::Optimizer()) == expected);
     CHECK(trained(lopt::StatusOptimizer()) == expected);
-    CHECK(trained(lopt::Optimizer(lopt::Weights::builtin("star"))) == expected);
+    CHECK(trained(lopt::Optimizer(lopt::Weights::builtin("pooled"))) == expected);
     CHECK(trained(lopt::Optimizer(lopt::Weights::builtin("star-authors-rule"))) != expected);
 }
 

@@ -53,9 +53,11 @@ static void check_same(const snapshot *found, const snapshot *expected) {
 
 static void test_builtin(void) {
     static const char *names[][2] = {
-        {"star", "weights/star.safetensors"}, {"star-authors-rule", "weights/star-authors-rule.safetensors"}};
+        {"pooled", "weights/pooled.safetensors"},
+        {"star", "weights/star.safetensors"},
+        {"star-authors-rule", "weights/star-authors-rule.safetensors"}};
     snapshot by_default = train(NULL, 1, 1, 4), first = {0, NULL};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         lopt_weights *builtin, *loaded, *copied;
         size_t size = 0;
         check_context("%s", names[i][0]);
@@ -76,8 +78,8 @@ static void test_builtin(void) {
             snapshot_free(&a);
         }
         snapshot_free(&b), snapshot_free(&c);
-        CHECK_TEXT(lopt_weights_metadata(builtin, "kind"), "star");
-        CHECK_TEXT(lopt_weights_metadata(builtin, "hidden_size"), "4");
+        CHECK_TEXT(lopt_weights_metadata(builtin, "kind"), i == 0 ? "pooled" : "star");
+        CHECK_TEXT(lopt_weights_metadata(builtin, i == 0 ? "nominal_stepsize" : "hidden_size"), i == 0 ? "0.01" : "4");
         CHECK_TEXT(lopt_weights_metadata(loaded, "format_version"), "1");
         const char *provenance = lopt_weights_metadata(builtin, "provenance");
         CHECK(provenance && strlen(provenance) > 10);
@@ -95,7 +97,7 @@ static void test_builtin(void) {
         lopt_weights *weights = (lopt_weights *)&unknown;
         check_context("built-in '%s'", unknown[i]);
         CHECK_STATUS(lopt_weights_builtin(unknown[i], NULL, &weights), LOPT_ERROR_INVALID_ARGUMENT);
-        CHECK_MESSAGE("star, star-authors-rule");
+        CHECK_MESSAGE("pooled, star, star-authors-rule");
         CHECK(weights == NULL);
     }
     check_context("");

@@ -20,7 +20,7 @@ struct Evaluate: AsyncParsableCommand {
             """)
 
     @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
-    var weights: [String] = ["star"]
+    var weights: [String] = ["pooled"]
 
     @Option(help: "Only tasks whose names contain this, or one of several separated by commas.")
     var tasks: String?

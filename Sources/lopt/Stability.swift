@@ -13,7 +13,7 @@ struct Stability: ParsableCommand {
             """)
 
     @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
-    var weights: [String] = ["star"]
+    var weights: [String] = ["pooled"]
 
     @Option(help: "Steps taken before, separated by commas.")
     var steps = "1000"

@@ -16,7 +16,7 @@ struct Stress: AsyncParsableCommand {
             """)
 
     @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
-    var weights: [String] = ["star"]
+    var weights: [String] = ["pooled"]
 
     @Option(help: "Patterns at a time; the default is the number of processors.")
     var threads = ProcessInfo.processInfo.activeProcessorCount

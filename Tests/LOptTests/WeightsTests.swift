@@ -95,7 +95,7 @@ extension WeightsTests {
         let names = try FileManager.default
             .contentsOfDirectory(atPath: repository.appendingPathComponent("weights").resolvingSymlinksInPath().path)
             .filter { $0.hasSuffix(".safetensors") }.map { String($0.dropLast(12)) }
-        #expect(builtin.first?.name == "star")
+        #expect(builtin.first?.name == "pooled")
         #expect(builtin.map { $0.name }.sorted() == names.sorted())
         for (name, bytes) in builtin { #expect(try bytes == file(name)) }
     }
@@ -106,14 +106,14 @@ extension WeightsTests {
             #expect(try found.digest == weights(of: bytes).digest)
         }
         let first = WeightsContents(try Weights(builtin: nil, allocator: .system))
-        #expect(try first.digest == weights(of: file("star")).digest)
+        #expect(try first.digest == weights(of: file("pooled")).digest)
     }
 
     @Test func unknownNameListsThoseThereAre() {
         for name in ["", "sta", "star ", "Star", "starr"] {
             let error = failure { () throws(LOptError) in _ = try Weights(builtin: name, allocator: .system) }
             #expect(error?.status == .invalidArgument)
-            #expect(error?.description == "no built-in weights are named '\(name)'; there are star, star-authors-rule")
+            #expect(error?.description == "no built-in weights are named '\(name)'; there are pooled, star, star-authors-rule")
         }
     }
 }

@@ -163,7 +163,7 @@ def _address(what, view, writable):
 class Optimizer:
     """An optimizer of lopt.h, for one thread at a time.
 
-    weights: the name of built-in weights, or the path of a file; None: "star". threads: 0: one per processor.
+    weights: the name of built-in weights, or the path of a file; None: "pooled". threads: 0: one per processor.
     average: of the parameters, None, "growing" or "ema". Other options as in lopt.h.
     Raises lopt.Error, whose message says what is wrong and what is allowed.
     """

@@ -152,19 +152,20 @@ void lopt_destroy(lopt_optimizer *opt);
  *   shape      extents, each >= 0. The rule keeps one statistic per row and one per column of the two largest extents, so
  *              pass a matrix as a matrix; of a flat buffer each tensor is added by itself (lopt_add_flat).
  *              Column-major arrays, as of Fortran, Eigen or MATLAB: pass the extents in reverse. That is the tensor transposed, and
- *              as good: the rule goes by the sizes of extents, not by their order. With "star" the steps are the same but for
- *              rounding; with "star-authors-rule" they are if the two largest extents differ, else a little other ones.
+ *              as good: the rule goes by the sizes of extents, not by their order. With "pooled" and "star" the steps
+ *              are the same but for rounding; with "star-authors-rule" if the two largest extents differ, else nearly.
  *              Where a code does not know a shape, one extent may be enough: weights of n elements that make m outputs
  *              are [m, n / m], or [n / m, m] where the outputs lie side by side. Without that a tensor is [n], by itself.
  *   rank       0 (a single number; shape may be NULL) to LOPT_MAX_RANK.
  *   index      receives the number of the tensor: 0 for the first, then 1, ...; may be NULL.
  *
- * The built-in weights "star" also look at how many tensors the optimizer has, because deep networks need smaller steps: add
- * all tensors of one network to one optimizer, each as one tensor.
+ * The built-in weights "pooled" and "star" also look at how many tensors the optimizer has, because deep networks need smaller
+ * steps, and "pooled" at which layers are the first and the last: add all tensors of one network to one optimizer, each as
+ * one tensor, in the order of the layers.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
- * (its pointers are never looked at). State is 4 * (2 K + 1) bytes per parameter for rank 0 and 1, K the number
- * of momenta (3 in the built-in weights). For rank 2 and more it is 4 * (K + 1), and 4 K for each statistic: of n
+ * (its pointers are never looked at). State is 16 bytes per parameter with "pooled". With others it is 4 * (2 K + 1) bytes
+ * per parameter for rank 0 and 1, K the number of momenta (3 in the built-in weights). For rank 2 and more it is 4 * (K + 1), and 4 K for each statistic: of n
  * parameters whose two largest extents are a and b there are n / a + n / b, few unless other extents are nearly as
  * large and a is small. Steps need 4 K + 4 bytes more per statistic, less than 1 per parameter, and some KiB per
  * tensor.
@@ -227,12 +228,12 @@ LOPT_NODISCARD lopt_status lopt_bind_many(lopt_optimizer *opt, int32_t count, co
  * A tensor whose gradient is 0 in all elements is idle in that step: it stays as it is, with its state and its step counter,
  * as if lopt_step_tensor had been called for the others only. So heads that are trained in turn, experts, unused branches and a
  * loss that reaches 0 cost nothing and lose nothing. weight_decay still applies, with the step size of the tensor's last step;
- * max_update_ratio has nothing to do. (The built-in weights "star" do this; "star-authors-rule" steps such a tensor, as the
- * authors' rule does. Denormal numbers count as 0.)
+ * max_update_ratio has nothing to do. (The built-in weights "pooled" and "star" do this; "star-authors-rule" steps such a
+ * tensor, as the authors' rule does. Denormal numbers count as 0.)
  *
  * A parameter that is NaN or infinite keeps its element to itself: the other elements take their ordinary steps, and
- * lopt_stats counts it. With "star" an element that has never had a gradient, say a mask of -1e9, does not count as part of
- * the tensor's size either.
+ * lopt_stats counts it. With "pooled" and "star" an element that has never had a gradient, say a mask of -1e9, does not count
+ * as part of the tensor's size either.
  *
  * Errors: INVALID_ARGUMENT (opt is NULL, no tensor has been added, a tensor that is not frozen has a parameter or gradient that
  * is NULL or a gradient that overlaps a parameter), NONFINITE (only under that policy). */

@@ -202,7 +202,7 @@ examples: all
 
 demo: examples
 	@printf '\n'
-	$(Q)$(BUILD)/examples/digits
+	$(Q)$(BUILD)/examples/digits --digits data/fashion
 
 # The command line tool, with Swift's libraries in it. It looks for the folder data beside itself and above, and where make install
 # puts it.

@@ -1,4 +1,4 @@
-"""Data of meta-training: the digits, one text, and generators. Nothing here is in lopt's evaluation or demonstration.
+"""Data of meta-training: the digits, one text, and generators. Nothing here is in lopt's evaluation.
 
 Every set has a training and a held-out part.
 """

@@ -110,7 +110,7 @@ static void test_swap(void) {
     CHECK_OK(lopt_add_tensor(opt, "w", w, gradient, (int64_t[]){8, 8}, 2, NULL));
     for (int step = 0; step < 3; step++) CHECK_OK(lopt_step(opt));
     CHECK_OK(lopt_add_tensor(opt, "late", late, late_gradient, (int64_t[]){3}, 1, NULL));
-    memcpy(parameter, w, sizeof parameter);
+    memcpy(parameter, (char *)w, sizeof parameter);
     CHECK_OK(lopt_average_get(opt, 0, average, 64));
     snapshot before = snapshot_of(opt, LOPT_WITH_PARAMETERS);
 
@@ -141,7 +141,7 @@ static void test_swap(void) {
     CHECK_OK(lopt_step(opt));
 
     /* Where a parameter is not there nothing is swapped. */
-    memcpy(parameter, w, sizeof parameter);
+    memcpy(parameter, (char *)w, sizeof parameter);
     CHECK_OK(lopt_bind(opt, 1, NULL, NULL));
     CHECK_STATUS(lopt_average_swap(opt), LOPT_ERROR_INVALID_ARGUMENT);
     CHECK_MESSAGE("parameter of tensor 'late' is NULL");

@@ -266,7 +266,9 @@ contains
         real(c_float), target :: w(4), dw(4)
         w = 1
         dw = 1
-        call opt%create(weight_decay=weight_decay, threads=1, gradient_scale=gradient_scale, max_gradient_norm=3.0_c_double)
+        ! star has no decay of its own.
+        call opt%create(weights="star", weight_decay=weight_decay, threads=1, gradient_scale=gradient_scale, &
+            max_gradient_norm=3.0_c_double)
         call opt%add("w", w, dw)
         call opt%set_tensor_options(0, lr_scale=lr_scale, frozen=frozen)
         call opt%set_lr_scale(1.0_c_double)

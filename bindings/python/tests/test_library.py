@@ -137,15 +137,16 @@ class Library(unittest.TestCase):
         self.assertEqual(moved(lopt.Optimizer(), frozen=True), 0)
         limited = moved(lopt.Optimizer(max_update_ratio=1e-6))
         self.assertTrue(0 < limited < one / 10)
-        self.assertAlmostEqual(moved(lopt.Optimizer(gradient_scale=-1)), -one, delta=one / 1000)
+        there, back = (moved(lopt.Optimizer("star", gradient_scale=sign)) for sign in (1, -1))  # which has no decay of its own
+        self.assertAlmostEqual(back, -there, delta=there / 1000)
         self.assertEqual(moved(lopt.Optimizer(weight_decay=0.5, weight_decay_on_matrices=True)), one)
         clipped = lopt.Optimizer(max_gradient_norm=0.5)
         moved(clipped)
         self.assertAlmostEqual(clipped.stats()["gradient_norm"], 2, delta=1e-6)
         self.assertEqual(clipped.stats()["steps_clipped"], 1)
-        negative = lopt.Optimizer()
+        negative = lopt.Optimizer("star")
         negative.set_gradient_scale(-1)
-        self.assertAlmostEqual(moved(negative), -one, delta=one / 1000)
+        self.assertAlmostEqual(moved(negative), -there, delta=there / 1000)
 
     def test_averages(self):
         opt = lopt.Optimizer(average="ema")
@@ -184,7 +185,7 @@ class Library(unittest.TestCase):
     def test_numpy(self):
         w, dw = numpy.zeros((2, 3), numpy.float32), numpy.zeros((2, 3), numpy.float32)
         target = numpy.arange(6, dtype=numpy.float32).reshape(2, 3)
-        opt = lopt.Optimizer()
+        opt = lopt.Optimizer(total_steps=2000)
         opt.add("w", w, dw)
         opt.add("number", numpy.zeros((), numpy.float32), numpy.zeros((), numpy.float32))
         opt.add("nothing", numpy.zeros((0, 3), numpy.float32), numpy.zeros((0, 3), numpy.float32))

@@ -135,6 +135,7 @@ typedef struct digest_rule {
 #define DIGEST_SMALL_FC "\"kind\":\"small_fc\",\"exp_mult\":\"[0.1]\",\"step_mult\":\"0.125\""
 
 static const digest_rule digest_rules[] = {
+    {"pooled", NULL, 0, 0, 0, 0, 0, 2},
     {"star", NULL, 0, 0, 0, 0, 0, 2},
     {"star-authors-rule", NULL, 0, 0, 0, 0, 0, 1},
     {"star-full",

@@ -38,18 +38,17 @@ static double gradients(const run *r, int64_t step, const float *w, float *g, in
     return sqrt(distance / (double)count);
 }
 
+static const char *weights_name;
+
 /* The largest distance to the optimum from the end of the warm-up on; *start: at first, *warm: then. rate 0: lopt. */
 static double worst_distance(const run *r, double rate, double *start, double *warm) {
     int64_t count = r->rank < 2 ? r->shape[0] : r->shape[0] * r->shape[1];
     float *memory = check_memory(16 * (size_t)count), *w = memory, *g = w + count, *m = g + count, *v = m + count;
     double worst = 0, power1 = 1, power2 = 1;
     lopt_options options = problem_options();
-    lopt_optimizer *opt = NULL;
+    lopt_optimizer *opt = rate == 0 ? problem_create(weights_name, &options) : NULL;
     for (int64_t i = 0; i < count; i++) w[i] = 0.5f * problem_random(3, (uint64_t)i), m[i] = v[i] = 0;
-    if (rate == 0) {
-        CHECK_OK(lopt_create(NULL, &options, &opt));
-        CHECK_OK(lopt_add_tensor(opt, "w", w, g, r->shape, r->rank, NULL));
-    }
+    if (opt) CHECK_OK(lopt_add_tensor(opt, "w", w, g, r->shape, r->rank, NULL));
     for (int step = 0; step <= r->steps; step++) {
         double distance = gradients(r, step, w, g, count);
         if (step == 0) *start = distance;
@@ -74,19 +73,26 @@ static void test_patterns(void) {
     static const struct { int64_t shape[2]; int32_t rank; } tensors[] = {{{3, 1}, 1}, {{64, 1}, 1}, {{64, 16}, 2}, {{400, 8}, 2}};
     static const double scales[] = {1, 1e-3, 1e-6};
     static const int lengths[] = {300, 2000};
-    const int fewer = check_repetitions(1, 0) == 0;
+    const int fewer = check_repetitions(1, 0) == 0, is_star = strcmp(weights_name, "star") == 0;
     for (int t = 0; t < (fewer ? 2 : 4); t++) {
         for (int c = 0; c < 3 * PATTERNS * 2; c++) {
             run r = {{tensors[t].shape[0], tensors[t].shape[1]}, tensors[t].rank, scales[c % 3], c / 3 % PATTERNS, 0, 0};
             r.warm = r.pattern == ROWS ? 0 : 200, r.steps = lengths[c / (3 * PATTERNS)];
             double start, warm, ignored, found = worst_distance(&r, 0, &start, &warm), best = INFINITY;
             for (int i = 0; i < RATES; i++) best = fmin(best, worst_distance(&r, 1e-4 * pow(10, 0.5 * i), &start, &ignored));
-            check_context("[%d, %d], gradient %s, scale %g, %d steps", (int)r.shape[0], (int)r.shape[1],
+            check_context("%s, [%d, %d], gradient %s, scale %g, %d steps", weights_name, (int)r.shape[0], (int)r.shape[1],
                           pattern_names[r.pattern], r.scale, r.steps);
             double bound = 2 * fmax(best, warm);
             if (r.pattern == VANISHES) bound = warm; /* it stays where it was */
-            if (r.pattern == TINY_BETWEEN) bound *= 1.5; /* 1.2 times it with three elements */
-            if (r.pattern == ROWS) bound = 1.1 * start; /* a row goes on for some forty steps after its gradient */
+            if (is_star) {
+                if (r.pattern == ROWS) bound = 1.001 * start;
+                /* Gradients that are tiny for long still move these weights more than Adam: no farther than where they came from,
+                 * and where the features' 1e-6 hides the gradient four times as far (docs/guarantees.md, what is left). */
+                if (r.pattern == TINY_BETWEEN) bound = r.scale < 1e-3 ? 4 * start : start;
+            } else {
+                if (r.pattern == ROWS) bound = 1.1 * start; /* a row goes on for some forty steps after its gradient */
+                if (r.pattern == TINY_BETWEEN) bound *= 1.5; /* 1.2 times it with three elements */
+            }
             check_that(found <= bound, __FILE__, __LINE__, "distance %g, bound %g, start %g", found, bound, start);
         }
     }
@@ -101,8 +107,7 @@ static void test_spikes(void) {
         float w[256], g[256];
         double worst = 0;
         lopt_options options = problem_options();
-        lopt_optimizer *opt;
-        CHECK_OK(lopt_create(NULL, &options, &opt));
+        lopt_optimizer *opt = problem_create(weights_name, &options);
         for (int i = 0; i < 256; i++) w[i] = 0.1f * problem_random(1, (uint64_t)i);
         CHECK_OK(lopt_add_tensor(opt, "w", w, g, (int64_t[]){16, 16}, 2, NULL));
         for (int step = 1; step <= 600; step++) {
@@ -117,7 +122,7 @@ static void test_spikes(void) {
             CHECK_OK(lopt_step(opt));
         }
         if (spike == 1) plain = worst;
-        check_that(worst <= 2 * plain, __FILE__, __LINE__, "error %g after a spike of %g, %g without", worst, spike, plain);
+        check_that(worst <= 2 * plain, __FILE__, __LINE__, "%s: error %g after a spike of %g, %g without", weights_name, worst, spike, plain);
         lopt_destroy(opt);
     }
 }
@@ -135,7 +140,7 @@ static void test_strange_parameters(const char *name) {
         double moved = 0, difference = 0;
         lopt_options options = problem_options();
         lopt_weights *weights;
-        if (is_finite && (with_gradient || strcmp(name, "star"))) continue;
+        if (is_finite && (with_gradient || strcmp(name, "star-authors-rule") == 0)) continue;
         options.max_update_ratio = c / 14 ? 10 : 0;
         CHECK_OK(lopt_weights_builtin(name, NULL, &weights));
         for (int k = 0; k < 2; k++) {
@@ -176,8 +181,7 @@ static void test_offsets(void) {
             float w[64], g[64];
             double first = 0, worst = 0, last = 0;
             lopt_options options = problem_options();
-            lopt_optimizer *opt;
-            CHECK_OK(lopt_create(NULL, &options, &opt));
+            lopt_optimizer *opt = problem_create(weights_name, &options);
             for (int i = 0; i < 64; i++) w[i] = (float)(offset + 0.1 * problem_random(1, (uint64_t)i));
             CHECK_OK(lopt_add_tensor(opt, "w", w, g, rank == 1 ? (int64_t[]){64} : (int64_t[]){8, 8}, rank, NULL));
             for (int step = 0; step <= 1000; step++) {
@@ -190,7 +194,7 @@ static void test_offsets(void) {
                 worst = fmax(worst, last);
                 CHECK_OK(lopt_step(opt));
             }
-            check_context("offset %g, rank %d", offset, (int)rank);
+            check_context("%s, offset %g, rank %d", weights_name, offset, (int)rank);
             CHECK(worst <= 2 * first && last < 0.1);
             lopt_destroy(opt);
         }
@@ -209,8 +213,7 @@ static void test_extents_of_one(void) {
     float w[9][64], g[64];
     for (int t = 0; t < 9; t++) {
         lopt_options options = problem_options();
-        lopt_optimizer *opt;
-        CHECK_OK(lopt_create(NULL, &options, &opt));
+        lopt_optimizer *opt = problem_create(weights_name, &options);
         for (int i = 0; i < 64; i++) w[t][i] = 0.1f * problem_random(1, (uint64_t)i);
         CHECK_OK(lopt_add_tensor(opt, "w", w[t], g, tensors[t].shape, tensors[t].rank, NULL));
         for (int step = 0; step < 30; step++) {
@@ -221,7 +224,7 @@ static void test_extents_of_one(void) {
         }
         double worst = 0;
         for (int i = 0; i < 64; i++) worst = fmax(worst, fabs(w[t][i] - w[tensors[t].like][i]));
-        check_context("tensor %d", t);
+        check_context("%s, tensor %d", weights_name, t);
         CHECK_NEAR(worst, 0, 1e-5); /* of up to 1.2; sums are taken in another order */
         lopt_destroy(opt);
     }
@@ -229,10 +232,15 @@ static void test_extents_of_one(void) {
 }
 
 int main(void) {
-    test_patterns();
-    test_spikes();
-    test_strange_parameters("star"), test_strange_parameters("star-authors-rule");
-    test_offsets();
-    test_extents_of_one();
+    static const char *const bounded[] = {"pooled", "star"};
+    for (int i = 0; i < 2; i++) {
+        weights_name = bounded[i];
+        test_patterns();
+        test_spikes();
+        test_strange_parameters(weights_name);
+        test_offsets();
+        test_extents_of_one();
+    }
+    test_strange_parameters("star-authors-rule");
     return check_end();
 }

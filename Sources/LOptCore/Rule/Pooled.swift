@@ -142,25 +142,26 @@ extension Rule {
             n += (Double(step[i]) + tau * Double(step[terms + i])) * x
             r += (Double(decay[i]) + tau * Double(decay[terms + i])) * x
         }
-        let times = Architecture.scheduleTimes, now = ScalarMath.log(1 + Double(t.progress.steps))
-        n += interpolate(theta + a.scheduleStepOffset, at: now, 11) { ScalarMath.log(1 + times[$0]) }
+        // In log(1 + t); the interval is found without a logarithm.
+        let times = Architecture.scheduleTimes, now = Double(t.progress.steps)
+        n += interpolate(theta + a.scheduleStepOffset, at: now, 11, { times[$0] }) { ScalarMath.log(1 + $0) }
         if totalSteps > 0 {
             let total = Double(totalSteps), part = min(Double(t.progress.steps) / total, 1), parts = Architecture.horizonParts
             let size = ScalarMath.log(total) / 2 - 3.4
-            n += interpolate(theta + a.horizonStepOffset, at: part, 8) { parts[$0] }
-            n += size * interpolate(theta + a.horizonStepOffset + 8, at: part, 8) { parts[$0] }
-            r += interpolate(theta + a.horizonDecayOffset, at: part, 8) { parts[$0] }
+            n += interpolate(theta + a.horizonStepOffset, at: part, 8, { parts[$0] }) { $0 }
+            n += size * interpolate(theta + a.horizonStepOffset + 8, at: part, 8, { parts[$0] }) { $0 }
+            r += interpolate(theta + a.horizonDecayOffset, at: part, 8, { parts[$0] }) { $0 }
         }
         return (clamp(n, PooledTerm.statistics), clamp(r, PooledTerm.statistics + 1))
     }
 
-    /// Linear between knots, constant outside of them.
+    /// Linear in scale(x) between knots, constant outside of them; `scale` grows with x.
     private func interpolate(
-        _ values: UnsafePointer<Float>, at x: Double, _ count: Int, _ knot: (Int) -> Double
+        _ values: UnsafePointer<Float>, at x: Double, _ count: Int, _ knot: (Int) -> Double, scale: (Double) -> Double
     ) -> Double {
         var i = 0
         while i < count - 2 && x > knot(i + 1) { i += 1 }
-        let left = knot(i), right = knot(i + 1), part = min(max((x - left) / (right - left), 0), 1)
+        let left = scale(knot(i)), right = scale(knot(i + 1)), part = min(max((scale(x) - left) / (right - left), 0), 1)
         return Double(values[i]) + part * (Double(values[i + 1]) - Double(values[i]))
     }
 

@@ -17,7 +17,7 @@ extension Optimizer {
             tensors[i].memory.view.gradient_scale = scale
             tensors[i].memory.view.partial_scale = factor * factor
             // So small that f32 takes all of it for 0.
-            let largest = Float(bitPattern: largestGradient(tensors[i])) * Float(factor)
+            let largest = Float(bitPattern: tensors[i].largestGradient) * Float(factor)
             if rule.architecture.skipIdleTensors, min(largest, abs(scale)) < Float.leastNormalMagnitude {
                 tensors[i].step.isIdle = tensors[i].geometry.count > 0
             }

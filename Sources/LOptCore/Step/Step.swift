@@ -88,7 +88,7 @@ extension Optimizer {
         for i in range {
             tensors[i].step.isSkipped = tensors[i].options.isFrozen
             guard !tensors[i].step.isSkipped else { continue }
-            let largest = largestGradient(tensors[i])
+            let largest = tensors[i].largestGradient
             tensors[i].step.isIdle = rule.architecture.skipIdleTensors && tensors[i].geometry.count > 0
                 && largest < Optimizer.leastGradientBits
             guard largest > Optimizer.largestGradientBits else { continue }
@@ -113,13 +113,6 @@ extension Optimizer {
     static let largestGradientBits = Float(0x1p50).bitPattern
     /// Below it a gradient is 0 or a denormal number, which counts as 0.
     static let leastGradientBits = Float.leastNormalMagnitude.bitPattern
-
-    /// Bits of the largest magnitude of the gradient, as sweep A found it.
-    func largestGradient(_ t: Tensor) -> UInt32 {
-        var largest: Int32 = 0
-        for chunk in 0..<t.geometry.sumChunks { largest = max(largest, t.memory.largest[chunk]) }
-        return UInt32(bitPattern: largest)
-    }
 
     /// An element as the rule sees it.
     private func scaled(_ element: Float) -> Float { element * Float(gradientScale) }

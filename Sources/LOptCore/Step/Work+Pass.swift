@@ -45,11 +45,12 @@ extension Work {
     }
 
     func sweepElements(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        let begin = index * Geometry.chunkElements
-        let end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
+        let elements = t.pointee.geometry.flatChunk(index)
         var kernelRule = rule.kernel
         let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_C))
-        kernels.sweep_d(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, Int64(begin), Int64(end), sums, scratch)
+        kernels.sweep_d(
+            &kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
+            scratch)
     }
 
     /// The sums of a chunk.
@@ -104,12 +105,16 @@ extension Work {
             t.pointee.step.magnitude = sums[Int(LOPT_SUM_MAGNITUDE)] / count
             t.pointee.step.regularization = sums[Int(LOPT_SUM_REGULARIZATION)] / count
             if rule.plan.nominal == .mean { setStepSize(t, head: sums[Int(LOPT_SUM_NOMINAL)] / count) }
-        case .update:
-            let measured = t.pointee.report.sums
-            t.pointee.step.limit = UpdateLimit.factor(
-                ratio: maxUpdateRatio, update: measured.update / count, parameter: measured.parameter / count)
-            if t.pointee.step.limit < 1 { Optimizer.count(&t.pointee.report.updatesLimited, 1) }
+        case .update: limitUpdate(t)
         }
+    }
+
+    /// The guard, by the sums that a pass has measured.
+    func limitUpdate(_ t: UnsafeMutablePointer<Tensor>) {
+        let measured = t.pointee.report.sums, count = Double(t.pointee.geometry.count)
+        t.pointee.step.limit = UpdateLimit.factor(
+            ratio: maxUpdateRatio, update: measured.update / count, parameter: measured.parameter / count)
+        if t.pointee.step.limit < 1 { Optimizer.count(&t.pointee.report.updatesLimited, 1) }
     }
 
     private func setStepSize(_ t: UnsafeMutablePointer<Tensor>, head: Double) {

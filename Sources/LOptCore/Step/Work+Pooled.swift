@@ -17,9 +17,7 @@ extension Work {
         if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
         guard isFirst else { return }
         // The size of the gradients is not known yet; their largest is, before they were clipped. Sums are of a step of size 1.
-        var largest: Int32 = 0
-        for chunk in 0..<t.pointee.geometry.sumChunks { largest = max(largest, t.pointee.memory.largest[chunk]) }
-        let most = Double(Float(bitPattern: UInt32(bitPattern: largest))) * t.pointee.memory.view.partial_scale.squareRoot()
+        let most = Double(Float(bitPattern: t.pointee.largestGradient)) * t.pointee.memory.view.partial_scale.squareRoot()
         t.pointee.step.pooled.epsilon = Float(max(1e-10 * most * most, 1e-36))
         t.pointee.step.pooled.scale = 1
     }
@@ -32,11 +30,12 @@ extension Work {
     }
 
     func sweepPooled(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        let begin = index * Geometry.chunkElements
-        let end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
+        let elements = t.pointee.geometry.flatChunk(index)
         var kernelRule = rule.kernel
         let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_POOLED))
-        kernels.pooled(&kernelRule, &t.pointee.memory.view, &t.pointee.step.pooled, Int64(begin), Int64(end), sums, scratch)
+        kernels.pooled(
+            &kernelRule, &t.pointee.memory.view, &t.pointee.step.pooled, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
+            scratch)
     }
 
     func settlePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
@@ -51,10 +50,6 @@ extension Work {
         t.pointee.report.sums.parameter = sums[Int(LOPT_POOLED_P2)]
         t.pointee.report.sums.nonfiniteParameters = sums[Int(LOPT_POOLED_NONFINITE)]
         t.pointee.report.sums.nominal = sums[Int(LOPT_POOLED_U2)]
-        guard pass.measures == .update else { return }
-        let count = Double(t.pointee.geometry.count)
-        t.pointee.step.limit = UpdateLimit.factor(
-            ratio: maxUpdateRatio, update: sums[Int(LOPT_POOLED_U2)] / count, parameter: sums[Int(LOPT_POOLED_P2)] / count)
-        if t.pointee.step.limit < 1 { Optimizer.count(&t.pointee.report.updatesLimited, 1) }
+        if pass.measures == .update { limitUpdate(t) }
     }
 }

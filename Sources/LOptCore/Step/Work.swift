@@ -145,7 +145,7 @@ struct Work {
     @inline(never)
     private func updateAverage(_ t: UnsafeMutablePointer<Tensor>, _ index: Int) {
         guard let a = t.pointee.memory.average, let p = t.pointee.memory.view.parameter else { return }
-        let begin = index * Geometry.chunkElements, end = min(t.pointee.geometry.count, begin + Geometry.chunkElements)
+        let elements = t.pointee.geometry.flatChunk(index), begin = elements.lowerBound, end = elements.upperBound
         let rate = average.rate(t.pointee.progress.averaged - 1)
         if rate == 1 { return lopt_system_copy(a + begin, p + begin, 4 * (end - begin)) }
         kernels.average(p + begin, a + begin, Int64(end - begin), rate)

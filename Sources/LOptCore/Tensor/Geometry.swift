@@ -45,6 +45,10 @@ struct Geometry {
     var trailCount: Int { isFactored ? planes * run : 0 }
     /// Sweep D knows no rows.
     var flatChunks: Int { (count + Geometry.chunkElements - 1) / Geometry.chunkElements }
+    /// Its elements of chunk `index`.
+    func flatChunk(_ index: Int) -> Range<Int> {
+        index * Geometry.chunkElements..<min(count, (index + 1) * Geometry.chunkElements)
+    }
     /// Runs so short that a vector holds several rows.
     var hasShortRuns: Bool { inner == 1 && middle == 1 && (run < 16 || (run < 64 && run % 16 != 0)) }
 
@@ -156,8 +160,8 @@ struct Geometry {
     private func chunk(_ index: Int, _ cut: Cut) -> lopt_chunk {
         var chunk = lopt_chunk()
         if !isFactored {
-            chunk.column0 = Int64(index * Geometry.chunkElements)
-            chunk.column1 = Int64(min(count, (index + 1) * Geometry.chunkElements))
+            let elements = flatChunk(index)
+            (chunk.column0, chunk.column1) = (Int64(elements.lowerBound), Int64(elements.upperBound))
             return chunk
         }
         let plane = index / cut.chunksPerPlane * cut.planesPerChunk

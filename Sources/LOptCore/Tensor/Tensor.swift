@@ -27,6 +27,13 @@ struct Tensor {
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }
 
+    /// Bits of the largest magnitude of the gradient, as sweep A found it.
+    var largestGradient: UInt32 {
+        var largest: Int32 = 0
+        for chunk in 0..<geometry.sumChunks { largest = max(largest, memory.largest[chunk]) }
+        return UInt32(bitPattern: largest)
+    }
+
     /// Bytes of accumulators: momenta, second moment, row and column or diagonal ones, and the average.
     func stateBytes(momenta: Int) -> Int {
         let own = geometry.isFactored || memory.view.diagonal == nil ? 1 + momenta : 1 + 2 * momenta

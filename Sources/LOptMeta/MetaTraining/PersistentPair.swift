@@ -37,15 +37,7 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
         estimate.direction = accumulated
         let steps = PersistentPair.steps(segment, settings.horizon, pair.objective)
         let weight = pair.objective.weight(segment)
-        var values: [Double] = []
-        for sign in [1.0, -1.0] {
-            var z = pair.z
-            for i in z.indices { z[i] += sign * pair.stage.sigma * direction[i] }
-            let branch = sign > 0 ? run(&positive, z, steps, pair) : run(&negative, z, steps, pair)
-            estimate.innerSteps += branch.steps
-            estimate.diverged += branch.diverged ? 1 : 0
-            values.append(branch.value)
-        }
+        let values = runBoth(direction, steps, pair, &estimate, worst: pair.objective.cap) { $0.unroll?.segmentValues()[segment] }
         estimate.difference = weight * Double(pair.objective.segments) * (values[0] - values[1])
         estimate.value = (values[0] + values[1]) / 2
         segment += 1
@@ -64,15 +56,8 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
         estimate.direction = accumulated
         let parts = pair.stage.episodes ?? Episodes(), chunk = parts.chunk, part = Double(chunk) / Double(settings.horizon)
         let isLast = (segment + 1) * chunk >= settings.horizon
-        var values: [(training: Double, heldOut: Double, end: Double)] = []
-        for sign in [1.0, -1.0] {
-            var z = pair.z
-            for i in z.indices { z[i] += sign * pair.stage.sigma * accumulated[i] }
-            let branch = sign > 0 ? runChunk(&positive, z, chunk, pair) : runChunk(&negative, z, chunk, pair)
-            estimate.innerSteps += branch.steps
-            estimate.diverged += branch.diverged ? 1 : 0
-            values.append(branch.values)
-        }
+        let cap = pair.objective.cap, worst = (training: cap, heldOut: cap, end: cap)
+        let values = runBoth(accumulated, chunk, pair, &estimate, worst: worst) { $0.unroll?.takeChunkValues() }
         func difference(_ a: Double, _ b: Double) -> Double { 2 * tanh((a - b) / 2) }
         let heldOut = difference(values[0].heldOut, values[1].heldOut)
         estimate.difference = part * (parts.training * difference(values[0].training, values[1].training) + parts.heldOut * heldOut)
@@ -83,24 +68,20 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
         return estimate
     }
 
-    private func runChunk(
-        _ branch: inout Branch, _ z: [Double], _ steps: Int, _ pair: PairPlan
-    ) -> (values: (training: Double, heldOut: Double, end: Double), steps: Int, diverged: Bool) {
-        guard let settings else { return ((pair.objective.cap, pair.objective.cap, pair.objective.cap), 0, true) }
-        do throws(LOptError) {
-            let weights = try pair.parameters.weights(z)
-            if segment == 0 {
-                branch.unroll = try Unroll(settings, pair.objective, weights: weights)
-            } else {
-                try branch.unroll?.setWeights(weights)
-            }
-            branch.z = z
-        } catch {
-            return ((pair.objective.cap, pair.objective.cap, pair.objective.cap), 0, true)
+    /// Both branches `steps` steps further, on either side of the pair's z: their values, the positive one's first.
+    private func runBoth<Value>(
+        _ direction: [Double], _ steps: Int, _ pair: PairPlan, _ estimate: inout PairEstimate, worst: Value,
+        _ read: (inout Branch) -> Value?
+    ) -> [Value] {
+        [1.0, -1.0].map { sign in
+            var z = pair.z
+            for i in z.indices { z[i] += sign * pair.stage.sigma * direction[i] }
+            let branch = sign > 0
+                ? run(&positive, z, steps, pair, worst: worst, read) : run(&negative, z, steps, pair, worst: worst, read)
+            estimate.innerSteps += branch.steps
+            estimate.diverged += branch.diverged ? 1 : 0
+            return branch.value
         }
-        let taken = branch.unroll?.run(steps) ?? 0
-        let cap = pair.objective.cap
-        return (branch.unroll?.takeChunkValues() ?? (cap, cap, cap), taken, branch.unroll?.hasDiverged ?? true)
     }
 
     private func draw(_ stage: MetaTrainingConfiguration.Stage, _ life: UInt64) -> RunSettings {
@@ -121,10 +102,11 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
         (segment + 1) * horizon / objective.segments - segment * horizon / objective.segments
     }
 
-    private func run(
-        _ branch: inout Branch, _ z: [Double], _ steps: Int, _ pair: PairPlan
-    ) -> (value: Double, steps: Int, diverged: Bool) {
-        guard let settings else { return (pair.objective.cap, 0, true) }
+    /// Takes a branch `steps` steps further with the weights of z. The value is what `read` makes of it, or `worst` where there is none.
+    private func run<Value>(
+        _ branch: inout Branch, _ z: [Double], _ steps: Int, _ pair: PairPlan, worst: Value, _ read: (inout Branch) -> Value?
+    ) -> (value: Value, steps: Int, diverged: Bool) {
+        guard let settings else { return (worst, 0, true) }
         do throws(LOptError) {
             let weights = try pair.parameters.weights(z)
             if segment == 0 {
@@ -134,12 +116,10 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
             }
             branch.z = z
         } catch {
-            return (pair.objective.cap, 0, true)
+            return (worst, 0, true)
         }
         let taken = branch.unroll?.run(steps) ?? 0
-        let diverged = branch.unroll?.hasDiverged ?? true
-        let value = branch.unroll?.segmentValues()[segment] ?? pair.objective.cap
-        return (value, taken, diverged)
+        return (read(&branch) ?? worst, taken, branch.unroll?.hasDiverged ?? true)
     }
 }
 

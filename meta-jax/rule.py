@@ -214,7 +214,7 @@ def step(flat, th, fixed, count, state, p, g, total, scale):
     momenta = tuple(m + jnp.where(on, q[:, k, None, None] * (g - m), 0) for k, m in enumerate(state["momenta"]))
     root = jax.lax.rsqrt(v + flat.spread(jnp.maximum(1e-8 * state["peak"], 1e-36)))
     G, h, a = direction(flat, th, tau, momenta, root, g)
-    p = p * flat.spread(keep) - flat.spread(applied) * G
+    p = p * jnp.where(v > 0, flat.spread(keep), 1) - flat.spread(applied) * G
     peak = jnp.clip(g2, 0.998 * state["peak"], 4 * state["peak"])
     values = note(flat, q, count, p, v, h, a, g2, G, size, peak)
     return p, dict(momenta=momenta, v=v, values=jnp.where(active[..., None], values, state["values"]),

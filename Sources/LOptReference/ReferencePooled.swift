@@ -52,7 +52,8 @@ public struct ReferencePooled: Sendable {
     // MARK: One step
 
     /// p <- p (1 - s min(size e^r, 0.1, d / 2)) (1 - s wd size) - s size G with size = nominal_stepsize e^n, d the size of the last step
-    /// relative to that of p, and a learned decay below 1e-6 is none; nothing if g is 0 everywhere.
+    /// relative to that of p, and a learned decay below 1e-6, or of an element that has never had a
+    /// gradient, is none; nothing if g is 0 everywhere.
     ///
     /// - Parameters:
     ///   - s, wd: a caller's learning-rate scale and weight decay by step size.
@@ -85,8 +86,8 @@ public struct ReferencePooled: Sendable {
         let G = direction(g, state, epsilon)
         let update = lopt_system_exp(2 * ((state.statistics?[PooledTerm.update] ?? 0) - 3))
         let learned = min(size * lopt_system_exp(decay), Self.largestDecay, update / 2)
-        let keep = (1 - s * (learned < 1e-6 ? 0 : learned)) * (1 - s * wd * size)
-        for i in p.indices { p[i] = p[i] * keep - s * size * G[i] }
+        let own = 1 - s * (learned < 1e-6 ? 0 : learned), callers = 1 - s * wd * size
+        for i in p.indices { p[i] = p[i] * (state.secondMoment[i] > 0 ? own * callers : callers) - s * size * G[i] }
         note(p, g, &state, epsilon, direction: G, size: size)
         state.t += 1
     }

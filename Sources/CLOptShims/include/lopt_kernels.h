@@ -145,6 +145,7 @@ typedef struct lopt_pooled {
     float epsilon;
     float momentum1, momentum2, momentum3, gradient, disagreement;
     float keep, scale;
+    float idle_keep;         /* keep of the elements whose v is 0 */
 } lopt_pooled;
 
 typedef struct lopt_kernels {

@@ -5,6 +5,7 @@ import CLOptShims
 //     p <- p (1 - min(s exp(r), 0.1, d / 2)) - s G,   s = nominal_stepsize exp(n)
 //
 // d is the size of the last step beside that of the parameters: decay never takes a tensor farther than half of a gradient's step.
+// An element that has never had a gradient, as a mask, has none.
 //
 // The log-step n and the log-decay r are log-linear in statistics of the tensor, pooled in its last step from quantities that are
 // normalised for each element and hence bounded, each clamped to the range that meta-training showed. Nothing of it depends on
@@ -181,7 +182,10 @@ extension Rule {
         var learned = min(size * ScalarMath.exp(decay), 0.1, update / 2)
         if learned < Rule.leastDecay { learned = 0 }
         learned *= caller.learningRate
-        step.keep = Float(max((1 - learned) * (1 - caller.decayByStepSize * size) - caller.decayPerStep, 0))
+        func keep(_ learned: Double) -> Float {
+            Float(max((1 - learned) * (1 - caller.decayByStepSize * size) - caller.decayPerStep, 0))
+        }
+        (step.keep, step.idle_keep) = (keep(learned), keep(0))
         step.scale = Float(min(caller.learningRate * t.step.limit * size, 3e38))
         return step
     }

@@ -31,7 +31,7 @@ private func tile(
     let beta3 = lopt_splat(rule.momentum_beta[2]), rate3 = lopt_splat(rule.momentum_rate[2])
     let c1 = lopt_splat(step.momentum1), c2 = lopt_splat(step.momentum2), c3 = lopt_splat(step.momentum3)
     let c = lopt_splat(step.gradient), disagreement = lopt_splat(step.disagreement)
-    let keep = lopt_splat(step.keep), scale = lopt_splat(step.scale)
+    let keep = lopt_splat(step.keep), idle = lopt_splat(step.idle_keep), scale = lopt_splat(step.scale)
     var live = sums[LOPT_POOLED_LIVE], live2 = sums[LOPT_POOLED_LIVE_P2], p2 = sums[LOPT_POOLED_P2]
     var nonfinite = sums[LOPT_POOLED_NONFINITE], g2 = sums[LOPT_POOLED_G2], u2 = sums[LOPT_POOLED_U2], h2 = sums[LOPT_POOLED_H2]
     var a2 = (sums[LOPT_POOLED_A2], sums[LOPT_POOLED_A2 + 1], sums[LOPT_POOLED_A2 + 2])
@@ -56,7 +56,7 @@ private func tile(
         let d = lopt_fma(c1, x1, lopt_fma(c2, x2, c3 * x3))
         let whole = lopt_fma(c, h, d)
         let u = lopt_where_negative(h * d, disagreement * whole, whole) * scale
-        let p = lopt_fma(raw, keep, -u)
+        let p = lopt_fma(raw, lopt_where_negative(-v, keep, idle), -u)
         if writes { store(parameter + i, p, n) }
         let strange = lopt_nonfinite_lanes(raw), found = lopt_finite(raw), left = writes ? lopt_finite(p) : found
         live += lopt_positive(one - strange, v)

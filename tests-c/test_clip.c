@@ -14,7 +14,7 @@ static lopt_optimizer *make(problem *p, const char *weights, int threads, double
     return weights_optimizer(p, weights, &options);
 }
 
-/* Every way in which sweeps go through memory: rows and columns anywhere, short runs, large inner axes, many chunks. */
+/* Every way in which passes go through memory: rows and columns anywhere, short runs, large inner axes, many chunks. */
 static void shapes(problem *p) {
     problem_large(p);
     problem_add(p, "inner", 3, (int64_t[]){20, 30, 70}), problem_add(p, "middle", 3, (int64_t[]){40, 3, 50});

@@ -19,14 +19,14 @@ private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) 
         largest_magnitude: { t, begin, end, squares in
             largestMagnitude(t!.pointee, Int(begin), Int(end), &squares!.pointee)
         },
-        sweep_a: { t, chunk, scratch in sweepA(t!.pointee, chunk!.pointee, scratch!) },
+        gradient_pass: { t, chunk, scratch in gradientPass(t!.pointee, chunk!.pointee, scratch!) },
         update_factors: { rule, t, means in updateFactors(rule!.pointee, t!.pointee, means!) },
-        sweep_b: { rule, t, chunk, sums, scratch in
-            sweepB(rule!.pointee, t!.pointee, chunk!.pointee, sums!, scratch!)
+        accumulator_pass: { rule, t, chunk, sums, scratch in
+            accumulatorPass(rule!.pointee, t!.pointee, chunk!.pointee, sums!, scratch!)
         },
-        sweep_c: sweepC(path),
-        sweep_d: { rule, t, apply, begin, end, sums, scratch in
-            sweepD(rule!.pointee, t!.pointee, apply!.pointee, Int(begin), Int(end), sums!, scratch!)
+        network_pass: networkPass(path),
+        element_pass: { rule, t, apply, begin, end, sums, scratch in
+            elementPass(rule!.pointee, t!.pointee, apply!.pointee, Int(begin), Int(end), sums!, scratch!)
         },
         pooled: { rule, t, step, begin, end, sums, scratch in
             pooledPass(rule!.pointee, t!.pointee, step!.pointee, Int(begin), Int(end), sums!, scratch!)
@@ -34,27 +34,27 @@ private func fill(_ kernels: UnsafeMutablePointer<lopt_kernels>, _ path: Int32) 
         average: { parameter, average, count, rate in updateAverage(parameter!, average!, Int(count), rate) })
 }
 
-private typealias SweepC = @convention(c) (
+private typealias NetworkPass = @convention(c) (
     UnsafePointer<lopt_rule>?, UnsafePointer<lopt_tensor_view>?, UnsafePointer<lopt_apply>?,
     UnsafePointer<lopt_chunk>?, UnsafeMutablePointer<Double>?, UnsafeMutablePointer<Float>?
 ) -> Void
 
 /// The kernel for a path. Baseline x86-64, where speed is lost anyway, has no code of its own for narrow networks.
-private func sweepC(_ path: Int32) -> SweepC {
+private func networkPass(_ path: Int32) -> NetworkPass {
     switch Int(path) {
     #if !LOPT_BASELINE || arch(arm64)
     case LOPT_PATH_WIDTH4:
-        { r, t, a, c, s, m in sweepC(Width4.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+        { r, t, a, c, s, m in networkPass(Width4.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     case LOPT_PATH_WIDTH8:
-        { r, t, a, c, s, m in sweepC(Blocked<Eight>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+        { r, t, a, c, s, m in networkPass(Blocked<Eight>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     case LOPT_PATH_WIDTH16:
-        { r, t, a, c, s, m in sweepC(Blocked<Sixteen>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+        { r, t, a, c, s, m in networkPass(Blocked<Sixteen>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     case LOPT_PATH_WIDTH32:
-        { r, t, a, c, s, m in sweepC(Blocked<ThirtyTwo>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+        { r, t, a, c, s, m in networkPass(Blocked<ThirtyTwo>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     #endif
     case LOPT_PATH_BLAS:
-        { r, t, a, c, s, m in sweepC(MatrixProducts.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+        { r, t, a, c, s, m in networkPass(MatrixProducts.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     default:
-        { r, t, a, c, s, m in sweepC(Blocked<AnyWidth>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
+        { r, t, a, c, s, m in networkPass(Blocked<AnyWidth>.self, r!.pointee, t!.pointee, a!.pointee, c!.pointee, s!, m!) }
     }
 }

@@ -84,13 +84,13 @@ struct KernelReferenceTests {
         [20, 20, 20, 20], [5, 7, 3, 6, 4], [2, 2, 2, 2, 2, 2, 2, 2], [1, 1, 1], [1, 40, 1, 30, 1], [12, 11, 6, 6, 6, 6],
         // One chunk of rows that is more than one chunk of elements.
         [9, 4000], [13, 2600], [3000, 11], [1, 11, 3, 1000],
-        // Blocks of inner indices in sweep A.
+        // Blocks of inner indices in the gradient pass.
         [20, 19, 18, 18],
     ]
 
     @Test("every geometry", arguments: shapes)
     func geometry(_ shape: [Int]) throws {
-        // The parameters are written by sweep D, whose chunks are others.
+        // The parameters are written by the element pass, whose chunks are others.
         var aggregated = Self.star
         aggregated.aggregateNominalMagnitude = true
         #expect(try Self.compare(aggregated, shape, steps: 3) <= 2e-6, "\(shape), nominal magnitude aggregated")
@@ -266,14 +266,14 @@ struct KernelReferenceTests {
         (a.stepMult, a.regularizationController) = (0, false)
         (a.tensorScale, a.tensorSchedule, a.tensorCount) = (true, true, true)
         let theta = Self.constantNominal(a)
-        #expect(StepPlan(a, theta).sweeps == "B D")
+        #expect(StepPlan(a, theta).letters == "A E")
         for shape in [[], [130], [33, 47], [300, 300], [9, 4000]] {
             #expect(try Self.compare(a, shape, theta: theta) <= 2e-6, "\(shape)")
             #expect(try Self.compare(a, shape, maxUpdateRatio: 1e-3, theta: theta) <= 2e-6, "\(shape), limited")
         }
         var reads = theta
         reads[a.weightOffset(0) + 5 * a.hiddenSize] = 1e-3
-        #expect(StepPlan(a, reads).sweeps == (aggregates ? "B C' D" : "B C"))
+        #expect(StepPlan(a, reads).letters == (aggregates ? "A N' E" : "A N"))
         #expect(try Self.compare(a, [33, 47], theta: reads) <= 2e-6)
     }
 

@@ -21,7 +21,7 @@ struct StepPlanTests {
         for i in 0..<plan.passes.count {
             let pass = plan.passes[i]
             #expect(hasMoments == (i > 0), "the gradient is taken in first, and once")
-            if pass.sweep == .network { networks += 1 }
+            if pass.kind == .network { networks += 1 }
             if pass.writes {
                 #expect(hasUpdate, "an update is written before the guard has seen its size")
                 let isNominal = pass.terms == .all || pass.terms == .nominal, isOther = pass.terms != .nominal
@@ -35,7 +35,7 @@ struct StepPlanTests {
                 }
                 let needsNetwork = (isOther && plan.blackbox != .off) || (isOther && plan.decay == .perElement)
                     || (isNominal && plan.nominal == .perElement)
-                #expect(!needsNetwork || pass.sweep == .network)
+                #expect(!needsNetwork || pass.kind == .network)
             }
             switch pass.measures {
             case .nothing: break
@@ -52,10 +52,10 @@ struct StepPlanTests {
     }
 
     @Test func `the lists are those of architecture.md`() {
-        let lists = Set((0..<512).map { [Self.plan($0, isGuarded: false).sweeps, Self.plan($0, isGuarded: true).sweeps] })
+        let lists = Set((0..<512).map { [Self.plan($0, isGuarded: false).letters, Self.plan($0, isGuarded: true).letters] })
         #expect(lists == [
-            ["B D", "B D' D"], ["B C", "B C' C"], ["B C' D", "B C' D' D"], ["B C D", "B C' D' C"],
-            ["B C' C", "B C' C' C"],
+            ["A E", "A E' E"], ["A N", "A N' N"], ["A N' E", "A N' E' E"], ["A N E", "A N' E' N"],
+            ["A N' N", "A N' N' N"],
         ])
     }
 
@@ -63,8 +63,8 @@ struct StepPlanTests {
     @Test("kind pooled measures before it writes")
     func pooled() {
         let a = Architecture(.pooled), theta = [Double](repeating: 0, count: a.metaParameters)
-        #expect(StepPlan(a, theta).sweeps == "P' P")
-        #expect(StepPlan(a, theta, isGuarded: true).sweeps == "P' P' P")
+        #expect(StepPlan(a, theta).letters == "P' P")
+        #expect(StepPlan(a, theta, isGuarded: true).letters == "P' P' P")
     }
 }
 
@@ -73,14 +73,14 @@ extension StepPlan {
         self = theta.map { Float($0) }.withUnsafeBufferPointer { StepPlan(a, theta: $0.baseAddress!, isGuarded: isGuarded) }
     }
 
-    /// The sweeps of a step as docs/architecture.md writes them: C' and D' measure only.
-    var sweeps: String {
+    /// The passes of a step as docs/architecture.md writes them: N' and E' measure only.
+    var letters: String {
         (0..<passes.count).map { i in
             let prime = passes[i].writes ? "" : "'"
-            return switch passes[i].sweep {
-            case .accumulate: "B"
-            case .network: "C" + prime
-            case .elements: "D" + prime
+            return switch passes[i].kind {
+            case .accumulate: "A"
+            case .network: "N" + prime
+            case .elements: "E" + prime
             case .pooled: "P" + prime
             }
         }.joined(separator: " ")

@@ -21,7 +21,7 @@
 /* Heads of the network. */
 enum { LOPT_HEAD_DIRECTION, LOPT_HEAD_MAGNITUDE, LOPT_HEAD_NOMINAL, LOPT_HEAD_REGULARIZATION, LOPT_HEADS };
 
-/* Slots of the sums of sweep B; the K slots of each momentum follow from LOPT_SUM_MOMENTA on. Parameters that are not
+/* Slots of the sums of the accumulator pass; the K slots of each momentum follow from LOPT_SUM_MOMENTA on. Parameters that are not
  * finite count as 0 in P2. A live element has had a gradient (v > 0) and has a finite parameter: LIVE counts them, LIVE_P2
  * is p^2 over them. NONFINITE counts the parameters that are not finite. */
 enum { LOPT_SUM_G, LOPT_SUM_G2, LOPT_SUM_P2, LOPT_SUM_V2, LOPT_SUM_RSQRT_V2, LOPT_SUM_LIVE, LOPT_SUM_LIVE_P2,
@@ -30,11 +30,11 @@ enum { LOPT_SUM_G, LOPT_SUM_G2, LOPT_SUM_P2, LOPT_SUM_V2, LOPT_SUM_RSQRT_V2, LOP
  * rank >= 2 the last two slots stay 0. */
 enum { LOPT_SUM_M2, LOPT_SUM_M_RSQRT_V2, LOPT_SUM_FACTORED_G2, LOPT_SUM_FACTORED_M2, LOPT_SUM_DIAGONAL2,
        LOPT_SUM_RSQRT_DIAGONAL2, LOPT_SUMS_PER_MOMENTUM };
-enum { LOPT_MAX_MOMENTA = 8, LOPT_SUMS_B = LOPT_SUM_MOMENTA + LOPT_MAX_MOMENTA * LOPT_SUMS_PER_MOMENTUM };
+enum { LOPT_MAX_MOMENTA = 8, LOPT_SUMS_MOMENTS = LOPT_SUM_MOMENTA + LOPT_MAX_MOMENTA * LOPT_SUMS_PER_MOMENTUM };
 
-/* Slots of the sums of sweeps C and D: of the heads, of u^2, u w and w^2 (u blackbox, w nominal). */
+/* Slots of the sums of the network pass and the element pass: of the heads, of u^2, u w and w^2 (u blackbox, w nominal). */
 enum { LOPT_SUM_MAGNITUDE, LOPT_SUM_NOMINAL, LOPT_SUM_REGULARIZATION, LOPT_SUM_U2, LOPT_SUM_UW, LOPT_SUM_W2,
-       LOPT_SUMS_C };
+       LOPT_SUMS_UPDATE };
 
 /* Slots of the sums of the pooled pass: with r = rsqrt(v + epsilon), h = g r and a_k = m_k r, and u what is taken off the
  * parameters. LIVE_P2 is of the parameters as the pass leaves them, P2 as it finds them. */
@@ -61,7 +61,7 @@ typedef struct lopt_rule {
     int32_t hidden;           /* width, rounded up to a multiple of 8 but for 4 */
     int32_t hidden_layers;
     int32_t path;             /* LOPT_PATH_* */
-    int32_t reads_features;   /* 0: no step needs the network, and sweep B need not measure features that it alone reads */
+    int32_t reads_features;   /* 0: no step needs the network, and the accumulator pass need not measure features that it alone reads */
     const float *momentum_beta, *momentum_rate; /* K */
     const float *factored_beta, *factored_rate; /* K */
     float rms_beta, rms_rate;
@@ -94,7 +94,7 @@ typedef struct lopt_tensor_view {
     int64_t lead_count, trail_count;
     int32_t lead_is_row;      /* update-rule.md's row is lead, its col trail; or the other way round */
     int32_t short_runs;       /* runs so short that several rows share a vector; only with middle = inner = 1 */
-    int64_t row_chunks, column_chunks; /* of sweep A */
+    int64_t row_chunks, column_chunks; /* of the gradient pass */
     float *lead, *trail;                 /* K x lead_count, K x trail_count */
     float *lead_factor, *trail_factor;   /* the same: R_k and C_k of update-rule.md */
     float *lead_partial, *trail_partial; /* sums of g^2: column_chunks x lead_count, row_chunks x trail_count */
@@ -112,17 +112,18 @@ typedef struct lopt_tensor_view {
 typedef struct lopt_chunk {
     int64_t plane0, plane1, row0, row1, column0, column1;
     int64_t row_chunk, column_chunk;
-    /* Sweep A, if inner1 is not 0: of the columns (not elements) column0 ..< column1 the inner indices inner0 ..< inner1. */
+    /* The gradient pass, if inner1 is not 0: of the columns (not elements) column0 ..< column1 the inner indices inner0 ..< inner1. */
     int64_t inner0, inner1;
 } lopt_chunk;
 
 /* How large a term of the step is: it is not there; one number for the tensor; a head for each element; (nominal term) one
- * number, and the term is only measured, another sweep subtracts it. */
+ * number, and the term is only measured, another pass subtracts it. */
 enum { LOPT_TERM_OFF, LOPT_TERM_NUMBER, LOPT_TERM_PER_ELEMENT, LOPT_TERM_MEASURED };
-/* Whose sums a sweep C takes: of no head; of the nominal one, and no other head or term is needed; of all. */
+/* Whose sums a network pass takes: of no head; of the nominal one, and no other head or term is needed; of all. */
 enum { LOPT_HEAD_SUMS_NONE, LOPT_HEAD_SUMS_NOMINAL, LOPT_HEAD_SUMS_ALL };
 
-/* What a sweep C or D does: p <- (keep p - u) caller_keep - w, for the terms that are on. Sweep D knows no u, and no head. */
+/* What a network pass or an element pass does: p <- (keep p - u) caller_keep - w, for the terms that are on. The element
+ * pass knows no u, and no head. */
 typedef struct lopt_apply {
     int32_t head_sums;           /* LOPT_HEAD_SUMS_* */
     int32_t write;               /* p is written; 0: the sums are all that is wanted */
@@ -154,20 +155,21 @@ typedef struct lopt_kernels {
     /* The largest bit pattern of |g| of the elements begin ..< end: infinities and NaN are above all finite numbers. Beside it the
      * sum of g^2. */
     int32_t (*largest_magnitude)(const lopt_tensor_view *tensor, int64_t begin, int64_t end, double *squares);
-    /* Sweep A, rank >= 2: sums of g^2 over rows and columns of the chunk; returns the largest bit pattern of |g|. */
-    int32_t (*sweep_a)(const lopt_tensor_view *tensor, const lopt_chunk *chunk, float *scratch);
-    /* After sweep A: updates lead and trail, makes the factors. means: for each k the means of lead^2, rsqrt(lead)^2,
+    /* The gradient pass, rank >= 2: sums of g^2 over rows and columns of the chunk; returns the largest bit pattern of |g|. */
+    int32_t (*gradient_pass)(const lopt_tensor_view *tensor, const lopt_chunk *chunk, float *scratch);
+    /* After the gradient pass: updates lead and trail, makes the factors. means: for each k the means of lead^2, rsqrt(lead)^2,
      * trail^2, rsqrt(trail)^2. */
     void (*update_factors)(const lopt_rule *rule, const lopt_tensor_view *tensor, double *means);
-    /* Sweep B: updates momenta, second moment and, for rank < 2, the diagonal accumulators; adds to sums[LOPT_SUMS_B]. */
-    void (*sweep_b)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_chunk *chunk, double *sums,
-                    float *scratch);
-    /* Sweep C: features, network, step; adds to sums[LOPT_SUMS_C]. */
-    void (*sweep_c)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply,
-                    const lopt_chunk *chunk, double *sums, float *scratch);
-    /* Sweep D: the step without the network, of the elements begin ..< end. */
-    void (*sweep_d)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply, int64_t begin,
-                    int64_t end, double *sums, float *scratch);
+    /* The accumulator pass: updates momenta, second moment and, for rank < 2, the diagonal accumulators; adds to
+     * sums[LOPT_SUMS_MOMENTS]. */
+    void (*accumulator_pass)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_chunk *chunk, double *sums,
+                             float *scratch);
+    /* The network pass: features, network, step; adds to sums[LOPT_SUMS_UPDATE]. */
+    void (*network_pass)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply,
+                         const lopt_chunk *chunk, double *sums, float *scratch);
+    /* The element pass: the step without the network, of the elements begin ..< end. */
+    void (*element_pass)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_apply *apply, int64_t begin,
+                         int64_t end, double *sums, float *scratch);
     /* A whole step of the elements begin ..< end with weights of kind pooled; adds to sums[LOPT_SUMS_POOLED]. */
     void (*pooled)(const lopt_rule *rule, const lopt_tensor_view *tensor, const lopt_pooled *step, int64_t begin,
                    int64_t end, double *sums, float *scratch);

@@ -7,7 +7,7 @@ struct TensorSums {
 
     /// Adds the chunks up into the first; once a step.
     init(adding t: Tensor) {
-        let width = Int(LOPT_SUMS_B)
+        let width = Int(LOPT_SUMS_MOMENTS)
         for chunk in 1..<max(t.geometry.chunks, 1) {
             for slot in 0..<width { t.memory.momentSums[slot] += t.memory.momentSums[chunk * width + slot] }
         }
@@ -30,7 +30,7 @@ struct TensorSums {
 }
 
 extension Rule {
-    /// After sweep B: folds the second-moment normalisers into the rows of w0 and the step features into the bias,
+    /// After the accumulator pass: folds the second-moment normalisers into the rows of w0 and the step features into the bias,
     /// for tensor `t` (update-rule.md section 4). f64 until the last rounding.
     func foldFirstLayer(_ t: Tensor, _ sums: TensorSums, _ steps: StepFeatures) {
         let momenta = architecture.momenta

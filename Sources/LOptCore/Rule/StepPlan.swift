@@ -49,17 +49,17 @@ struct StepPlan {
             return
         }
         passes.append(.accumulate, .none, .moments, writes: false)
-        let sweep: Pass.Sweep = needsElements ? .network : .elements, last: Pass.Measured = isGuarded ? .update : .nothing
+        let kind: Pass.Kind = needsElements ? .network : .elements, last: Pass.Measured = isGuarded ? .update : .nothing
         if needsElements && onlyNominalWaits {
             // While the mean is taken, what does not wait for it is applied: the network runs once.
             passes.append(.network, .allButNominal, .heads, writes: !isGuarded)
             passes.append(.elements, .nominal, last, writes: !isGuarded)
         } else {
             if needsMeans { passes.append(.network, .none, onlyNominalWaits ? .nominalHead : .heads, writes: false) }
-            passes.append(sweep, .all, last, writes: !isGuarded)
+            passes.append(kind, .all, last, writes: !isGuarded)
         }
         // With the guard they have measured the update; now it is written, as small as it has to be.
-        if isGuarded { passes.append(sweep, .all, .nothing, writes: true) }
+        if isGuarded { passes.append(kind, .all, .nothing, writes: true) }
         self.passes = passes
     }
 }

@@ -11,7 +11,7 @@ struct TensorStatistics {
     private(set) var values = [21 of Double](repeating: 0)
 
     /// - Parameters:
-    ///   - sums: of sweep B in this step.
+    ///   - sums: of the accumulator pass in this step.
     ///   - tensors: how many the optimizer has.
     init(_ t: Tensor, _ sums: TensorSums, momenta: Int, tensors: Int) {
         // Sums of f32 squares may overflow; a logarithm of infinity would reach every parameter.

@@ -22,7 +22,7 @@ struct StepConstants {
 }
 
 extension Rule {
-    /// What sweep C or D does in a pass, with what is known of the tensor by then.
+    /// What a network or element pass does, with what is known of the tensor by then.
     func apply(_ pass: Pass, _ t: Tensor, _ caller: CallerScales) -> lopt_apply {
         var apply = lopt_apply()
         apply.write = pass.writes && caller.learningRate > 0 && t.step.limit > 0 ? 1 : 0
@@ -50,7 +50,7 @@ extension Rule {
         return apply
     }
 
-    /// What sweep D does to a tensor without a gradient: the caller's decay, by the step size of its last step.
+    /// What the element pass does to a tensor without a gradient: the caller's decay, by the step size of its last step.
     func idleApply(_ t: Tensor, _ caller: CallerScales) -> lopt_apply {
         var apply = lopt_apply()
         apply.write = caller.learningRate > 0 ? 1 : 0

@@ -1,7 +1,7 @@
 import CLOptShims
 
-// Clipping by the norm of all gradients together (Pascanu, Mikolov and Bengio, 2013): a factor on what the sweeps after sweep A
-// read, and its square on the sums that this one has taken.
+// Clipping by the norm of all gradients together (Pascanu, Mikolov and Bengio, 2013): a factor on what the passes after the
+// gradient pass read, and its square on the sums that this one has taken.
 
 extension Optimizer {
     /// Of the tensors that take this step.
@@ -24,7 +24,7 @@ extension Optimizer {
         }
     }
 
-    /// The sum of g^2, from what sweep A has left.
+    /// The sum of g^2, from what the gradient pass has left.
     private func gradientSquares(_ t: Tensor) -> Double {
         var sum = 0.0
         if t.geometry.isFactored {

@@ -1,7 +1,7 @@
 /// One pass over the memory of a tensor. It leaves sums over the tensor, and what follows from them is decided before the
 /// next begins.
 struct Pass {
-    enum Sweep {
+    enum Kind {
         /// B: the gradient goes into the accumulators.
         case accumulate
         /// C: terms of the update that need the network, and others beside them.
@@ -24,7 +24,7 @@ struct Pass {
         case update
     }
 
-    let sweep: Sweep
+    let kind: Kind
     let terms: Terms
     let measures: Measured
     /// Parameters are written.
@@ -34,10 +34,10 @@ struct Pass {
 /// The passes of a step in their order.
 struct PassList {
     private(set) var count = 0
-    private var passes = [4 of Pass](repeating: Pass(sweep: .accumulate, terms: .none, measures: .moments, writes: false))
+    private var passes = [4 of Pass](repeating: Pass(kind: .accumulate, terms: .none, measures: .moments, writes: false))
 
-    mutating func append(_ sweep: Pass.Sweep, _ terms: Pass.Terms, _ measures: Pass.Measured, writes: Bool) {
-        passes[count] = Pass(sweep: sweep, terms: terms, measures: measures, writes: writes)
+    mutating func append(_ kind: Pass.Kind, _ terms: Pass.Terms, _ measures: Pass.Measured, writes: Bool) {
+        passes[count] = Pass(kind: kind, terms: terms, measures: measures, writes: writes)
         count += 1
     }
 

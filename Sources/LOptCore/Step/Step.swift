@@ -82,7 +82,7 @@ extension Optimizer {
         for i in range where !tensors[i].step.isSkipped { tensors[i].report.lastStep = lastStep }
     }
 
-    /// Looks at what sweep A found, before any state is written; counts and marks what is to be skipped.
+    /// Looks at what the gradient pass found, before any state is written; counts and marks what is to be skipped.
     private mutating func judge(_ range: Range<Int>) -> StepOutcome {
         var first = -1, bad = 0
         for i in range {

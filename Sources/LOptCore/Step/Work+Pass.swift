@@ -1,12 +1,12 @@
 import CLOptShims
 
-// What a pass of the plan is: its items, what it needs, its sweep, and what follows from its sums. One copy of each serves small
+// What a pass of the plan is: its items, what it needs, its way over the memory, and what follows from its sums. One copy of each serves small
 // tensors and large ones: inlined into both, they would add 20 KiB to the library.
 
 extension Work {
     func chunks(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>) -> Int {
         let geometry = t.pointee.geometry
-        return switch rule.plan.passes[pass].sweep {
+        return switch rule.plan.passes[pass].kind {
         case .accumulate, .network: geometry.chunks
         case .elements: geometry.flatChunks
         case .pooled: t.pointee.step.isPassNeeded ? geometry.flatChunks : 0
@@ -17,7 +17,7 @@ extension Work {
     @inline(never)
     func prepare(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>) {
         let pass = rule.plan.passes[pass]
-        switch pass.sweep {
+        switch pass.kind {
         case .accumulate:
             guard t.pointee.geometry.isFactored else { return }
             var kernelRule = rule.kernel
@@ -28,27 +28,27 @@ extension Work {
     }
 
     @inline(never)
-    func sweep(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+    func execute(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
         var kernelRule = rule.kernel
-        switch rule.plan.passes[pass].sweep {
+        switch rule.plan.passes[pass].kind {
         case .accumulate:
             var chunk = t.pointee.geometry.chunk(index)
-            let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_B))
-            kernels.sweep_b(&kernelRule, &t.pointee.memory.view, &chunk, sums, scratch)
+            let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_MOMENTS))
+            kernels.accumulator_pass(&kernelRule, &t.pointee.memory.view, &chunk, sums, scratch)
         case .network:
             var chunk = t.pointee.geometry.chunk(index)
-            let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_C))
-            kernels.sweep_c(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, &chunk, sums, scratch)
-        case .elements: sweepElements(t, index, scratch)
-        case .pooled: sweepPooled(t, index, scratch)
+            let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_UPDATE))
+            kernels.network_pass(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, &chunk, sums, scratch)
+        case .elements: elementPass(t, index, scratch)
+        case .pooled: pooledPass(t, index, scratch)
         }
     }
 
-    func sweepElements(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+    func elementPass(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
         let elements = t.pointee.geometry.flatChunk(index)
         var kernelRule = rule.kernel
-        let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_C))
-        kernels.sweep_d(
+        let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_UPDATE))
+        kernels.element_pass(
             &kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
             scratch)
     }
@@ -64,7 +64,7 @@ extension Work {
     @inline(never)
     func settle(_ index: Int, _ t: UnsafeMutablePointer<Tensor>) {
         let pass = rule.plan.passes[index]
-        switch pass.sweep {
+        switch pass.kind {
         case .accumulate: settleMoments(t)
         case .network, .elements: settle(pass, chunks(index, t), t)
         case .pooled: settlePooled(pass, t)
@@ -92,11 +92,11 @@ extension Work {
         }
         let count = Double(t.pointee.geometry.count)
         t.pointee.report.sums.nominal = sums[Int(LOPT_SUM_W2)]
-        if pass.sweep == .network {
+        if pass.kind == .network {
             t.pointee.report.sums.blackbox = sums[Int(LOPT_SUM_U2)]
             t.pointee.report.sums.cross = sums[Int(LOPT_SUM_UW)]
         } else if pass.terms == .nominal {
-            // Sweep C saw the direction without its scale.
+            // The network pass saw the direction without its scale.
             t.pointee.report.sums.cross *= Double(t.pointee.step.apply.nominal_scale)
         }
         switch pass.measures {

@@ -29,7 +29,7 @@ extension Work {
             tensors: tensorCount, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
     }
 
-    func sweepPooled(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
+    func pooledPass(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
         let elements = t.pointee.geometry.flatChunk(index)
         var kernelRule = rule.kernel
         let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_POOLED))

@@ -3,13 +3,13 @@ import CLOptShims
 /// The phases of a step over a range of tensors. Each is cut into items that any worker may take; a phase begins when the
 /// one before has ended, because a pass needs the sums of the pass before it over the whole tensor.
 enum Phase {
-    /// Sweep A: sums of g^2, and whether all gradients are finite. Writes no state.
+    /// The gradient pass: sums of g^2, and whether all gradients are finite. Writes no state.
     case look
     /// One item for each tensor. A small one: all the rest, while it is in cache. An idle one: the caller's decay. A large one:
     /// what the first pass needs.
     case open
     /// The rest is for large tensors. A pass of the plan, chunk by chunk; then, one item for each tensor, what follows from it.
-    case sweep(Int)
+    case pass(Int)
     case settle(Int)
     /// At the end, the parameters go into their averages.
     case average
@@ -44,11 +44,11 @@ struct Work {
 
     static let batchElements = 8 * Geometry.chunkElements
 
-    /// The phases after sweep A.
+    /// The phases after the gradient pass.
     mutating func stepBatch(_ range: Range<Int>, on pool: borrowing ThreadPool) {
         run(.open, range, on: pool)
         for i in 0..<rule.plan.passes.count {
-            run(.sweep(i), range, on: pool)
+            run(.pass(i), range, on: pool)
             run(.settle(i), range, on: pool)
         }
         if average.kind != .none { run(.average, range, on: pool) }
@@ -57,7 +57,7 @@ struct Work {
     /// The same for a small tensor.
     private func stepWhole(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
         for i in 0..<rule.plan.passes.count {
-            for chunk in 0..<chunks(i, t) { sweep(i, t, chunk, scratch) }
+            for chunk in 0..<chunks(i, t) { execute(i, t, chunk, scratch) }
             settle(i, t)
         }
         if average.kind != .none { updateAverage(t, 0) }
@@ -68,7 +68,7 @@ struct Work {
         if t.pointee.step.isSkipped { return 0 }
         if case .open = phase { return 1 }
         if t.pointee.isSmall || t.pointee.step.isIdle { return 0 }
-        if case .sweep(let pass) = phase { return chunks(pass, t) }
+        if case .pass(let pass) = phase { return chunks(pass, t) }
         if case .average = phase { return t.pointee.geometry.flatChunks }
         return 1
     }
@@ -106,7 +106,7 @@ struct Work {
         switch phase {
         case .look: look(t, item, scratch)
         case .open: open(t, scratch)
-        case .sweep(let pass): sweep(pass, t, item, scratch)
+        case .pass(let pass): execute(pass, t, item, scratch)
         case .settle(let pass): settle(pass, t)
         case .average: updateAverage(t, item)
         }
@@ -115,7 +115,7 @@ struct Work {
     private func look(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
         var chunk = t.pointee.geometry.sumChunk(index)
         if t.pointee.geometry.isFactored {
-            t.pointee.memory.largest[index] = kernels.sweep_a(&t.pointee.memory.view, &chunk, scratch)
+            t.pointee.memory.largest[index] = kernels.gradient_pass(&t.pointee.memory.view, &chunk, scratch)
         } else {
             t.pointee.memory.largest[index] = kernels.largest_magnitude(
                 &t.pointee.memory.view, chunk.column0, chunk.column1, t.pointee.memory.momentSums + index)
@@ -138,7 +138,7 @@ struct Work {
         t.pointee.report.sums.dropUpdate()
         t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee))
         guard t.pointee.step.apply.decay_keep != 1 else { return }
-        for index in 0..<t.pointee.geometry.flatChunks { sweepElements(t, index, scratch) }
+        for index in 0..<t.pointee.geometry.flatChunks { elementPass(t, index, scratch) }
     }
 
     /// A chunk of the tensor; its steps are already counted.

@@ -9,10 +9,10 @@ struct Geometry {
     var outer = 1, rows = 1, middle = 1, columns = 1, inner = 1
     /// Rank >= 2: the row statistic of the rule is the leading one.
     var leadIsRow = true
-    /// The chunks of sweeps B and C.
+    /// The chunks of the accumulator pass and the network pass.
     var chunks = 1
     private var cut = Cut()
-    /// Sweep A keeps sums of the rows and of the columns of each chunk. It has the chunks of the other sweeps, but where these
+    /// The gradient pass keeps sums of the rows and of the columns of each chunk. It has the chunks of the other passes, but where these
     /// would hold few columns for each inner index and so nearly as many sums as elements.
     private(set) var sums = Cut()
     private(set) var sumChunks = 1
@@ -43,7 +43,7 @@ struct Geometry {
     var planes: Int { outer * middle }
     var leadCount: Int { isFactored ? planes * rows * inner : 0 }
     var trailCount: Int { isFactored ? planes * run : 0 }
-    /// Sweep D knows no rows.
+    /// The element pass knows no rows.
     var flatChunks: Int { (count + Geometry.chunkElements - 1) / Geometry.chunkElements }
     /// Its elements of chunk `index`.
     func flatChunk(_ index: Int) -> Range<Int> {
@@ -154,7 +154,7 @@ struct Geometry {
 
     func chunk(_ index: Int) -> lopt_chunk { chunk(index, cut) }
 
-    /// Of sweep A.
+    /// Of the gradient pass.
     func sumChunk(_ index: Int) -> lopt_chunk { chunk(index, sums) }
 
     private func chunk(_ index: Int, _ cut: Cut) -> lopt_chunk {

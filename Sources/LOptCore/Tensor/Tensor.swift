@@ -27,7 +27,7 @@ struct Tensor {
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }
 
-    /// Bits of the largest magnitude of the gradient, as sweep A found it.
+    /// Bits of the largest magnitude of the gradient, as the gradient pass found it.
     var largestGradient: UInt32 {
         var largest: Int32 = 0
         for chunk in 0..<geometry.sumChunks { largest = max(largest, memory.largest[chunk]) }

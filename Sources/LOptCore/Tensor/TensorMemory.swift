@@ -4,13 +4,14 @@ import CLOptShims
 struct TensorMemory {
     /// As the kernels see the tensor, the caller's memory included.
     var view: lopt_tensor_view
-    /// Sums of sweep B, LOPT_SUMS_B of them for each chunk; before it, for rank < 2, of g^2 of each chunk of sweep A. From the end of the sweep on the first chunk's are those of the tensor.
+    /// Sums of the accumulator pass, LOPT_SUMS_MOMENTS of them for each chunk; before it, for rank < 2, of g^2 of
+    /// each chunk of the gradient pass. From the end of the pass on the first chunk's are those of the tensor.
     let momentSums: UnsafeMutablePointer<Double>
-    /// Sums of the last sweep C or D, LOPT_SUMS_C of them for each chunk.
+    /// Sums of the last network or element pass, LOPT_SUMS_UPDATE of them for each chunk.
     let stepSums: UnsafeMutablePointer<Double>
     /// For each k: the means of lead^2, rsqrt(lead)^2, trail^2, rsqrt(trail)^2.
     let factorMeans: UnsafeMutablePointer<Double>
-    /// The largest |g| of each chunk of sweep A, as bits.
+    /// The largest |g| of each chunk of the gradient pass, as bits.
     let largest: UnsafeMutablePointer<Int32>
     /// Of the parameters, if it was asked for.
     let average: UnsafeMutablePointer<Float>?
@@ -81,8 +82,8 @@ private struct Layout {
         trailWeights = take(2 * momenta * hidden)
         bias = take(hidden)
         featureScale = take(features)
-        momentSums = take(2 * g.chunks * Int(LOPT_SUMS_B))
-        stepSums = take(2 * max(g.chunks, g.flatChunks) * Int(LOPT_SUMS_C))
+        momentSums = take(2 * g.chunks * Int(LOPT_SUMS_MOMENTS))
+        stepSums = take(2 * max(g.chunks, g.flatChunks) * Int(LOPT_SUMS_UPDATE))
         factorMeans = take(2 * 4 * momenta)
         largest = take(g.sumChunks)
         average = take(isAveraged ? g.count : 0)

@@ -26,8 +26,8 @@ struct Scratch {
     /// BLAS path: features x tile, hidden x tile twice, heads x tile.
     let blas: MutableFloats
 
-    /// For sweep A: accumulators for inner > 1, at most one for each vector of a run of a chunk.
-    static let sweepAFloats = 4096 + lanes
+    /// For the gradient pass: accumulators for inner > 1, at most one for each vector of a run of a chunk.
+    static let gradientPassFloats = 4096 + lanes
 
     @inline(__always)
     init(_ memory: MutableFloats, _ rule: lopt_rule) {
@@ -39,7 +39,7 @@ struct Scratch {
         folded = gathered + sizes.gathered
         rsqrt = folded + sizes.folded
         sums = rsqrt + Scratch.channelStride
-        features = sums + LOPT_SUMS_B * lanes
+        features = sums + LOPT_SUMS_MOMENTS * lanes
         hidden = features + sizes.features
         blas = hidden + sizes.hidden
     }
@@ -64,8 +64,8 @@ struct Scratch {
 
     static func floats(_ rule: lopt_rule) -> Int {
         let s = sizes(rule)
-        let all = 3 * s.channels + s.gathered + s.folded + channelStride + LOPT_SUMS_B * lanes
+        let all = 3 * s.channels + s.gathered + s.folded + channelStride + LOPT_SUMS_MOMENTS * lanes
             + s.features + s.hidden + s.blas
-        return max(all, sweepAFloats)
+        return max(all, gradientPassFloats)
     }
 }

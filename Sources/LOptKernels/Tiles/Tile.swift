@@ -9,7 +9,7 @@ import CLOptShims
 struct Tile {
     var offset: Int
     var count: Int
-    /// Elements from here to the next tile, if that does not lie right behind this one; else 0. Sweeps ask for the memory of
+    /// Elements from here to the next tile, if that does not lie right behind this one; else 0. Passes ask for the memory of
     /// the next tile while they are at this one: a processor's own prefetching follows rows, not columns of tiles.
     var ahead = 0
     var lead: Axis
@@ -49,7 +49,7 @@ struct Phase {
 
 /// What is made of the row and column statistics for each tile.
 enum Channels {
-    /// The K factors: all that sweep B needs.
+    /// The K factors: all that the accumulator pass needs.
     case factors
     /// And the sums of the first layer over their features.
     case folded

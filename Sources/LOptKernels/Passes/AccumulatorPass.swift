@@ -1,11 +1,11 @@
 import CLOptShims
 
-/// Sweep B: momenta and second moment (and, for rank < 2, the diagonal accumulators) take in the gradient, and the sums of
+/// The accumulator pass: momenta and second moment (and, for rank < 2, the diagonal accumulators) take in the gradient, and the sums of
 /// squares of all element-wise features are taken, for the second-moment normalisers.
 ///
 /// Each tile is gone through once for the second moment and once for each momentum: the tile stays in the first-level
 /// cache, few accumulators are live at a time, and any number of momenta takes the same code.
-func sweepB(
+func accumulatorPass(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ chunk: lopt_chunk, _ total: UnsafeMutablePointer<Double>,
     _ memory: MutableFloats
 ) {

@@ -1,8 +1,8 @@
 import CLOptShims
 
-/// Sweep A of a block of inner indices of one plane: for each of them a matrix of some rows and columns, side by side in memory. The sums are
-/// of as many numbers as the block has columns or rows, each taken in the order of memory.
-func sweepAOfInnerBlock(_ t: lopt_tensor_view, _ chunk: lopt_chunk) -> Int32 {
+/// The gradient pass of a block of inner indices of one plane: for each of them a matrix of some rows and columns, side by side
+/// in memory. The sums are of as many numbers as the block has columns or rows, each taken in the order of memory.
+func gradientPassOfInnerBlock(_ t: lopt_tensor_view, _ chunk: lopt_chunk) -> Int32 {
     let inner = Int(t.inner), run = Int(t.run), middle = Int(t.middle), rows = Int(t.rows)
     let first = Int(chunk.inner0), count = Int(chunk.inner1) - first
     let leadPartial = t.lead_partial + Int(chunk.column_chunk) * Int(t.lead_count)

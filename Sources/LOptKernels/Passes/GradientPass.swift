@@ -21,10 +21,10 @@ func largestMagnitude(_ t: lopt_tensor_view, _ begin: Int, _ end: Int, _ squares
     return lopt_imax_lanes(largest)
 }
 
-/// Sweep A: the sums of g^2 over the rows and over the columns of a chunk, into the tensor's partial sums, and the largest
+/// The gradient pass: the sums of g^2 over the rows and over the columns of a chunk, into the tensor's partial sums, and the largest
 /// |g|. Writes no state, so that the step can still be called off.
-func sweepA(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: MutableFloats) -> Int32 {
-    if chunk.inner1 > 0 { return sweepAOfInnerBlock(t, chunk) }
+func gradientPass(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: MutableFloats) -> Int32 {
+    if chunk.inner1 > 0 { return gradientPassOfInnerBlock(t, chunk) }
     let inner = Int(t.inner), run = Int(t.run), middle = Int(t.middle), rows = Int(t.rows)
     let column0 = Int(chunk.column0), width = Int(chunk.column1 - chunk.column0)
     let leadPartial = t.lead_partial + Int(chunk.column_chunk) * Int(t.lead_count)

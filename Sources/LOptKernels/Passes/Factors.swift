@@ -1,6 +1,6 @@
 import CLOptShims
 
-/// Between sweeps A and B: the factored accumulators row_k and col_k take in the means of g^2, and the factors R_k and C_k
+/// Between the gradient pass and the accumulator pass: the factored accumulators row_k and col_k take in the means of g^2, and the factors R_k and C_k
 /// of update-rule.md section 1 are made from them, if a network reads them. Also returns, for each k, the means of lead^2, rsqrt(lead + 1e-8)^2 and
 /// the same of trail: an element-wise feature that depends on the row only has the mean square of the rows.
 func updateFactors(_ rule: lopt_rule, _ t: lopt_tensor_view, _ means: UnsafeMutablePointer<Double>) {

@@ -1,14 +1,14 @@
 import CLOptShims
 
-/// Sweep C: features, network and step of a chunk, as `apply` says.
+/// The network pass: features, network and step of a chunk, as `apply` says.
 @inline(__always)
-func sweepC<N: Network>(
+func networkPass<N: Network>(
     _ network: N.Type, _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ chunk: lopt_chunk,
     _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
 ) {
     let scratch = Scratch(memory, rule)
     let network = N(rule, t, scratch)
-    var sums = Sums(lane: scratch.sums, slots: LOPT_SUMS_C, total: total)
+    var sums = Sums(lane: scratch.sums, slots: LOPT_SUMS_UPDATE, total: total)
     if t.factored != 0 {
         forEachTile(rule, t, chunk, scratch, N.channels) { tile in
             step(network, rule, t, apply, tile, sums)
@@ -122,34 +122,4 @@ func direction(_ rule: lopt_rule, _ t: lopt_tensor_view, _ e: Element) -> Vector
     guard rule.direction_normalized != 0 else { return sum }
     if rule.nominal_epsilon_is_own != 0 { return sum * lopt_rsqrt(e.v + lopt_splat(rule.nominal_epsilon)) }
     return sum * e.rs
-}
-
-/// Sweep D: a step, or the rest of one, that needs no network: p <- keep caller_keep p - w.
-func sweepD(
-    _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ begin: Int, _ end: Int,
-    _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
-) {
-    var sums = Sums(lane: Scratch(memory, rule).sums, slots: LOPT_SUMS_C, total: total)
-    let keep = lopt_splat(apply.decay_keep * apply.caller_keep), scale = lopt_splat(apply.nominal_scale)
-    let slot = LOPT_SUM_W2
-    var offset = begin
-    while offset < end {
-        let count = min(LOPT_TILE, end - offset)
-        var squares = sums[slot]
-        forEachVector(count) { i, n in
-            let at = offset + i
-            let v = lopt_load(t.second_moment + at), p = load(t.parameter + at, n)
-            // The features' reciprocal root is computed here only if the direction uses it.
-            let e = Element(
-                g: Gradient(t, at).vector(0, n), p: p, v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
-                momentum: t.momentum + at, diagonal: Floats(t.momentum), lanes: n)
-            let w = direction(rule, t, e) * scale
-            squares += masked(w * w, n)
-            if apply.write != 0 { store(t.parameter + at, p * keep - w, n) }
-        }
-        sums[slot] = squares
-        sums.added((count + lanes - 1) / lanes)
-        offset += count
-    }
-    sums.flush()
 }

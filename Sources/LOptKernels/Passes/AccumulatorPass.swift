@@ -19,7 +19,8 @@ func accumulatorPass(
             sums.added((count + lanes - 1) / lanes)
         }
     } else if t.factored != 0 {
-        forEachTile(rule, t, chunk, scratch, .factors) { tile in
+        var tiles = Tiles(rule, t, chunk, scratch, .factors)
+        while let tile = tiles.next() {
             secondMoment(rule, t, tile.offset, tile.count, tile.ahead, sums, scratch.rsqrt)
             for k in 0..<Int(rule.momenta) { momentum(rule, t, tile, k, sums, scratch.rsqrt) }
             sums.added((tile.count + lanes - 1) / lanes)

@@ -37,7 +37,7 @@ private func reducePartials(_ partial: MutableFloats, _ chunks: Int, _ count: In
 /// a <- beta a + rate (q + 1e-30); returns the means of a^2 and of 1 / (a + 1e-8).
 private func decay(_ a: MutableFloats, _ q: Floats, _ count: Int, _ beta: Float, _ rate: Float) -> (Double, Double) {
     var squares = 0.0, reciprocals = 0.0
-    forEachVector(count) { i, n in
+    forEachVectorOnce(count) { i, n in
         let updated = lopt_fma(lopt_splat(beta), load(a + i, n), lopt_splat(rate) * (load(q + i, n) + lopt_splat(1e-30)))
         store(a + i, updated, n)
         let root = masked(lopt_rsqrt(updated + lopt_splat(1e-8)), n)
@@ -50,7 +50,7 @@ private func decay(_ a: MutableFloats, _ q: Floats, _ count: Int, _ beta: Float,
 
 /// C = rsqrt(max(col, 1e-9)).
 private func columnFactors(_ column: Floats, _ factor: MutableFloats, _ count: Int) {
-    forEachVector(count) { i, n in
+    forEachVectorOnce(count) { i, n in
         store(factor + i, lopt_rsqrt(lopt_max(load(column + i, n), lopt_splat(1e-9))), n)
     }
 }

@@ -9,26 +9,16 @@ func networkPass<N: Network>(
     let scratch = Scratch(memory, rule)
     let network = N(rule, t, scratch)
     var sums = Sums(lane: scratch.sums, slots: LOPT_SUMS_UPDATE, total: total)
-    if t.factored != 0 {
-        forEachTile(rule, t, chunk, scratch, N.channels) { tile in
-            step(network, rule, t, apply, tile, sums)
-            sums.added((tile.count + lanes - 1) / lanes)
-        }
-    } else {
-        // No rows, no columns: channels that are never read.
-        let none = Axis(channels: scratch.lead, stride: 0, start: 0, period: 1)
-        var offset = Int(chunk.column0)
-        while offset < Int(chunk.column1) {
-            let count = min(LOPT_TILE, Int(chunk.column1) - offset)
-            step(network, rule, t, apply, Tile(offset: offset, count: count, lead: none, trail: none), sums)
-            sums.added((count + lanes - 1) / lanes)
-            offset += count
-        }
+    var tiles = Tiles(rule, t, chunk, scratch, N.channels)
+    while let tile = tiles.next() {
+        step(network, rule, t, apply, tile, sums)
+        sums.added((tile.count + lanes - 1) / lanes)
     }
     sums.flush()
 }
 
-@inline(__always)
+// One copy for all tiles of a network, which is inlined whole.
+@inline(never)
 private func step<N: Network>(
     _ network: N, _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ tile: Tile, _ sums: Sums
 ) {

@@ -119,7 +119,7 @@ struct ChannelMaker {
     private var columnScale: Int { 4 + 4 * momenta }
 
     /// Writes whole vectors: up to 15 floats past `count` in each channel.
-    @inline(__always)
+    @inline(never)
     private func make(
         _ accumulators: Floats, _ factors: Floats, _ planes: Int, _ count: Int, _ out: MutableFloats,
         _ weights: Floats?, bias: Bool, scales: Int

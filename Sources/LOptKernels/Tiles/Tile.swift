@@ -57,19 +57,97 @@ enum Channels {
     case features
 }
 
-/// Calls `body` for each tile of a chunk of a tensor of rank >= 2.
-@inline(__always)
-func forEachTile(
-    _ rule: lopt_rule, _ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: Scratch, _ kind: Channels,
-    _ body: (Tile) -> Void
-) {
-    let maker = ChannelMaker(rule, t, scratch, kind)
-    for plane in Int(chunk.plane0)..<Int(chunk.plane1) {
-        if t.short_runs != 0 {
-            forEachShortTile(maker, t, chunk, plane, body)
-        } else {
-            forEachRunTile(maker, t, chunk, plane, body)
+/// The tiles of a chunk, one after the other, their channels made. One copy of it serves all passes.
+///
+/// Of rank >= 2, tiles lie within one run each, column range by column range, so that the channels of the columns serve all rows. Where runs
+/// are too short to fill vectors, a tile is of several whole rows. Of rank < 2, there are no channels.
+struct Tiles {
+    private let maker: ChannelMaker
+    private let chunk: lopt_chunk
+    private let run: Int, inner: Int, middle: Int, rows: Int
+    private let isShort: Bool
+    /// With one tile to the row, the next row follows, or (middle > 1) one that is prefetched well enough.
+    private let ahead: Int
+    private var plane: Int, column: Int, row: Int
+    /// Rows whose channels are made, as far as `row` is behind it.
+    private var batchStart = 0, batchEnd: Int
+    /// Of rank < 2.
+    private var flat: Int
+
+    @inline(__always)
+    init(_ rule: lopt_rule, _ t: lopt_tensor_view, _ chunk: lopt_chunk, _ scratch: Scratch, _ kind: Channels) {
+        maker = ChannelMaker(rule, t, scratch, kind)
+        self.chunk = chunk
+        (run, inner, middle, rows) = (Int(t.run), Int(t.inner), Int(t.middle), Int(t.rows))
+        isShort = t.short_runs != 0
+        ahead = chunk.column1 - chunk.column0 > LOPT_TILE ? run * middle : 0
+        flat = Int(chunk.column0)
+        // As after the last row of a plane before the first.
+        (plane, column) = (Int(chunk.plane0) - 1, Int(chunk.column1))
+        (row, batchEnd) = (Int(chunk.row1), Int(chunk.row1))
+    }
+
+    @inline(never)
+    mutating func next() -> Tile? {
+        if maker.t.factored == 0 { return nextFlat() }
+        if row == Int(chunk.row1) {
+            column += LOPT_TILE
+            if column >= Int(chunk.column1) || isShort {
+                plane += 1
+                column = Int(chunk.column0)
+                if plane == Int(chunk.plane1) { return nil }
+            }
+            row = Int(chunk.row0)
+            batchEnd = row
+            makeColumns()
         }
+        return isShort ? nextShort() : nextOfRun()
+    }
+
+    @inline(__always)
+    private mutating func nextFlat() -> Tile? {
+        guard flat < Int(chunk.column1) else { return nil }
+        // Never read.
+        let none = Axis(channels: maker.scratch.lead, stride: 0, start: 0, period: 1)
+        let tile = Tile(offset: flat, count: min(LOPT_TILE, Int(chunk.column1) - flat), lead: none, trail: none)
+        flat += LOPT_TILE
+        return tile
+    }
+
+    private var width: Int { isShort ? run : min(LOPT_TILE, Int(chunk.column1) - column) }
+
+    @inline(__always)
+    private func makeColumns() {
+        maker.makeTrail(plane * run + column, width)
+        if isShort { maker.extend(maker.scratch.trail, Scratch.channelStride, run) }
+    }
+
+    @inline(__always)
+    private func trail(period: Int) -> Axis {
+        Axis(channels: maker.scratch.trail, stride: Scratch.channelStride, start: 0, period: period)
+    }
+
+    @inline(__always)
+    private mutating func nextOfRun() -> Tile {
+        let firstLine = plane / middle * rows * middle + plane % middle
+        if row == batchEnd {
+            batchStart = row
+            batchEnd = min(row + Scratch.rowBatch, Int(chunk.row1))
+            if inner == 1 { maker.makeRows(firstLine + row * middle, middle, batchEnd - row) }
+        }
+        let line = firstLine + row * middle
+        let lead = inner == 1 ? maker.splatRow(row - batchStart) : maker.makeInner(line * inner, column % inner, width)
+        row += 1
+        return Tile(offset: line * run + column, count: width, ahead: ahead, lead: lead, trail: trail(period: Axis.linear))
+    }
+
+    @inline(__always)
+    private mutating func nextShort() -> Tile {
+        let count = min(LOPT_TILE / run, Int(chunk.row1) - row), first = plane * rows + row
+        maker.makeRows(first, 1, count)
+        let lead = maker.expandRows(count, run)
+        row += count
+        return Tile(offset: first * run, count: count * run, lead: lead, trail: trail(period: run))
     }
 }
 
@@ -91,60 +169,5 @@ func forEachStretch(_ t: lopt_tensor_view, _ chunk: lopt_chunk, _ body: (Int, In
                 offset += count
             }
         }
-    }
-}
-
-/// Tiles within one run each, column range by column range, so that the channels of the columns serve all rows.
-@inline(__always)
-private func forEachRunTile(
-    _ maker: ChannelMaker, _ t: lopt_tensor_view, _ chunk: lopt_chunk, _ plane: Int, _ body: (Tile) -> Void
-) {
-    let run = Int(t.run), inner = Int(t.inner), middle = Int(t.middle)
-    let firstLine = plane / middle * Int(t.rows) * middle + plane % middle
-    let stride = Scratch.channelStride
-    // With one tile to the row, the next row follows, or (middle > 1) one that is prefetched well enough.
-    let ahead = chunk.column1 - chunk.column0 > LOPT_TILE ? run * middle : 0
-    var column = Int(chunk.column0)
-    while column < Int(chunk.column1) {
-        let count = min(LOPT_TILE, Int(chunk.column1) - column)
-        maker.makeTrail(plane * run + column, count)
-        let trail = Axis(channels: maker.scratch.trail, stride: stride, start: 0, period: Axis.linear)
-        var row = Int(chunk.row0)
-        while row < Int(chunk.row1) {
-            let last = min(row + Scratch.rowBatch, Int(chunk.row1))
-            if inner == 1 { maker.makeRows(firstLine + row * middle, middle, last - row) }
-            for r in row..<last {
-                let line = firstLine + r * middle
-                let lead: Axis
-                if inner == 1 {
-                    lead = maker.splatRow(r - row)
-                } else {
-                    lead = maker.makeInner(line * inner, column % inner, count)
-                }
-                body(Tile(offset: line * run + column, count: count, ahead: ahead, lead: lead, trail: trail))
-            }
-            row = last
-        }
-        column += count
-    }
-}
-
-/// Tiles of whole rows whose runs are too short to fill vectors.
-@inline(__always)
-private func forEachShortTile(
-    _ maker: ChannelMaker, _ t: lopt_tensor_view, _ chunk: lopt_chunk, _ plane: Int, _ body: (Tile) -> Void
-) {
-    let run = Int(t.run), rows = Int(t.rows)
-    maker.makeTrail(plane * run, run)
-    maker.extend(maker.scratch.trail, Scratch.channelStride, run)
-    let trail = Axis(channels: maker.scratch.trail, stride: Scratch.channelStride, start: 0, period: run)
-    let batch = LOPT_TILE / run
-    var row = Int(chunk.row0)
-    while row < Int(chunk.row1) {
-        let count = min(batch, Int(chunk.row1) - row)
-        maker.makeRows(plane * rows + row, 1, count)
-        let lead = maker.expandRows(count, run)
-        body(Tile(offset: (plane * rows + row) * run, count: count * run, lead: lead, trail: trail))
-        row += count
     }
 }

@@ -87,6 +87,27 @@ def images(r, n, side, classes):
     return (x + noise * r.normal(size=x.shape)).reshape(n, -1), y
 
 
+def raw_units(r, x):
+    """Each column in a unit and with a mean of its own."""
+    d = x.shape[1]
+    centre = r.exponential(size=d) * r.choice([0, 1, 4]) * r.choice([-1, 1, 1, 1], d)
+    return (x / x.std(0) + centre) * 10 ** r.uniform(-r.uniform(0, 2.5), r.uniform(0, 2.5), size=d)
+
+
+def figures(r, n, classes):
+    """Rings, chequers or level sets of waves in a plane, `classes` in turn; no noise."""
+    x, kind = r.uniform(-1, 1, size=(n, 2)), r.integers(0, 3)
+    if kind == 0:
+        level = np.hypot(*(x - r.uniform(-0.5, 0.5, 2)).T) * r.uniform(1.5, 5)
+    elif kind == 1:
+        turn = r.uniform(0, np.pi)
+        x2 = x @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        level = np.floor(x2[:, 0] * r.uniform(1, 3) + 9) + np.floor(x2[:, 1] * r.uniform(1, 3) + 9)
+    else:
+        level = np.sin(x @ (r.normal(size=(2, 4)) * r.uniform(1, 4)) + r.uniform(0, 6.3, 4)) @ r.normal(size=4) * r.uniform(0.7, 2) + 20
+    return x * np.exp(r.uniform(np.log(0.7), np.log(3))), np.floor(level).astype(int) % classes
+
+
 def larger(x):
     """8 x 8 to 14 x 14 by linear interpolation."""
     at = np.linspace(0, 7, 14)
@@ -150,12 +171,26 @@ def build(seed=0):
     pools["mirror"] = p.done()
 
     p = Pool(32, CLASSES)
-    for _ in range(32):                             # inputs of unlike scales, as in raw tables
-        d, n = int(r.choice([8, 20, 32])), 1200
-        x = r.normal(size=(n, d)) * 10 ** r.uniform(-r.uniform(0, 2.5), 0, size=d)
-        y = ((x / x.std(0)) @ r.normal(size=(d, 2)) + 0.5 * r.normal(size=(n, 2))).argmax(1)
-        p.add(x, one_hot(y), 250, d, 2, CROSS_ENTROPY)
+    for _ in range(48):                             # inputs of unlike scales and means, as in raw tables
+        c, d, n = int(r.choice([2, 2, 3, 5])), int(r.choice([4, 8, 13, 20, 32])), int(r.choice([200, 500, 1200]))
+        x = correlated(r, n, d, r.uniform(0, 0.7))
+        y = ((x / x.std(0)) @ r.normal(size=(d, c)) + 0.5 * r.normal(size=(n, c))).argmax(1)
+        p.add(raw_units(r, x), one_hot(y), n // 4, d, c, CROSS_ENTROPY)
     pools["scaled"] = p.done()
+
+    p = Pool(32, CLASSES)
+    for i in range(72):
+        if i % 3 == 0:
+            c, n = int(r.choice([2, 3, 4])), 1400
+            x, y = figures(r, n, c)
+        else:
+            c, d, n = int(r.choice([2, 2, 3, 4])), int(r.choice([3, 4, 8, 13, 20, 30])), int(np.exp(r.uniform(np.log(130), np.log(1500))))
+            centres = r.normal(size=(c, int(r.integers(1, 3)), d)) * r.uniform(0.5, 2.5) / np.sqrt(d)
+            y = r.integers(0, c, n)
+            x = centres[y, r.integers(0, centres.shape[1], n)] + 0.5 * correlated(r, n, d, r.uniform(0, 1))
+            x = raw_units(r, x) if r.random() < 0.2 else (x - x.mean(0)) / x.std(0)
+        p.add(x, one_hot(y), n // 4, x.shape[1], c, CROSS_ENTROPY)
+    pools["tables"] = p.done()
 
     p = Pool(196, CLASSES)
     big = larger(dx).reshape(len(dx), -1)

@@ -19,7 +19,7 @@ import rule
 from hashing import normals
 
 CHUNK = 50
-FLOOR, CAP = 1e-4, 1.4                       # of a loss relative to the first, before and after the logarithm
+FLOOR, CAP = 3e-5, 1.4                       # of a loss relative to the first, before and after the logarithm
 CONSTANT, COSINE, LINEAR, KNOWN = range(4)   # a caller's schedule; known: none, and the optimizer is told the number of steps
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hashing import normals, uniform
-from networks import MLP, Convolution, Logistic
+from networks import MLP, Convolution, Logistic, Tables
 from rule import Flat
 from sequences import Recurrent, Transformer
 from tasks import Group, matmul
@@ -75,19 +75,20 @@ class Factors(Group):
 def groups(pools):
     """With each: its part of a base number of pairs."""
     both = ["images", "synthetic"]
-    return [
-        (MLP("mlp1", pools, both, (1, 1), 64), 1),
-        (MLP("mlp3", pools, both, (1, 3), 32), 1),
-        (MLP("deep", pools, both, (4, 8), 24), 0.75),
+    return [                                             # those that take longest to compile first
+        (Transformer("text", pools), 0.75),
         (MLP("norm", pools, both, (2, 4), 24, normal=True), 0.75),
-        (MLP("auto", pools, ["mirror"], (1, 3), 32, outputs=64, bottleneck=True), 0.75),
-        (MLP("regr", pools, ["regression"], (1, 3), 40, inputs=16, outputs=4), 1),
+        (MLP("deep", pools, both, (4, 8), 24), 0.75),
         (MLP("deepregr", pools, ["regression"], (4, 6), 24, inputs=16, outputs=4), 0.75),
+        (Recurrent("recurrent", pools), 0.5),
+        (MLP("auto", pools, ["mirror"], (1, 3), 32, outputs=64, bottleneck=True), 0.75),
+        (MLP("mlp3", pools, both, (1, 3), 32), 1),
+        (Tables("tables", pools), 1.25),
+        (MLP("regr", pools, ["regression"], (1, 3), 40, inputs=16, outputs=4), 1),
+        (Convolution("conv", pools), 0.75),
         (MLP("wide", pools, ["wide"], (1, 2), 80, inputs=196, batch=16), 0.25),
         (MLP("broad", pools, ["images"], (1, 2), 160, batch=16), 0.1875),
-        (Convolution("conv", pools), 0.75),
-        (Transformer("text", pools), 0.75),
-        (Recurrent("recurrent", pools), 0.5),
+        (MLP("mlp1", pools, both, (1, 1), 64), 1),
         (Logistic("logistic", pools), 1),
         (Quadratic("quadratic"), 0.75),
         (Factors("factors"), 0.75),

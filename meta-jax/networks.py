@@ -109,8 +109,16 @@ class Logistic(MLP):
 
     def common(self, r, n):
         c = super().common(r, n)
-        c["gain"] *= 0.1
+        c["gain"] *= np.where(r.random(n) < 0.5, 0.1, 0).astype(np.float32)
         return c
+
+
+class Tables(MLP):
+    """Small networks on few numbers: tables, and figures in a plane whose edges must be found exactly."""
+    activations, squared = [0.2, 0.35, 0.2, 0.25, 0], 0.3
+
+    def __init__(self, name, pools):
+        super().__init__(name, pools, ["tables"], (1, 3), 32, inputs=32)
 
 
 class Convolution(Group):

@@ -37,6 +37,7 @@ def loss_of(out, y, cfg):
 class Group:
     name, batch, held_rows, weight = "", 32, 192, 1.0
     activations = [0.33, 0.22, 0.22, 0.13, 0.1]
+    squared = 0.12                     # how many tasks of classes have a squared error
 
     def common(self, r, n):
         """Settings that every task has."""
@@ -86,7 +87,7 @@ class Group:
         s = sets[r.integers(0, len(sets), n)]
         take = np.minimum(np.exp(r.uniform(np.log(smallest), np.log(5000), n)).astype(np.int32), s[:, 1])
         full = r.random(n) < 0.08
-        loss = np.where((s[:, 6] == data.CROSS_ENTROPY) & (r.random(n) < 0.12), data.SQUARED_ERROR, s[:, 6])
+        loss = np.where((s[:, 6] == data.CROSS_ENTROPY) & (r.random(n) < self.squared), data.SQUARED_ERROR, s[:, 6])
         c.update(
             train_begin=s[:, 0], train_count=s[:, 1], take=np.where(full, c["used"], take).astype(np.int32), full=full,
             begin=(r.random(n) * s[:, 1]).astype(np.int32), held_begin=s[:, 2], held_count=s[:, 3], inputs=s[:, 4], outputs=s[:, 5],

@@ -101,6 +101,8 @@ def main():
         mean, square = mean * 0, square * 0
     else:
         theta = average = files.read(a.start)[0] if a.start else files.start()
+    for th in map(rule.split, (theta, average)):
+        th["statistics_ranges"][:] = files.default_ranges()      # to be measured anew
     theta, average = jnp.asarray(theta), jnp.asarray(average)
     sigma = jnp.asarray(a.sigma * rule.SCALE)
     pending, inner, step, curve = [], 0, 0, []

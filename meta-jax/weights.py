@@ -24,8 +24,8 @@ def start():
 
 def default_ranges():
     """Before any have been measured: [2, 20]."""
-    ranges = [(-4, 4)] + [(-5, 2)] * 4 + [(-1, 1)] * 5 + [(-4, 0.1), (-2, 3), (-1, 2), (0, 1), (-1, 2), (-1, 2), (0, 1), (0, 1)]
-    return np.array(ranges + [(-8, 2), (-16, 4)], np.float32).T
+    ranges = [(-5, 6)] + [(-6, 2)] * 4 + [(-1, 1)] * 5 + [(-4.7, 0.1), (-4, 5), (-1, 2), (0, 1), (-1, 2), (-1, 2), (0, 1), (0, 1)]
+    return np.array(ranges + [(-12, 3), (-16, 4)], np.float32).T
 
 
 def read(path):

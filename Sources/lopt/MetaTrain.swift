@@ -12,16 +12,21 @@ struct MetaTrain: AsyncParsableCommand {
             minutes and at the end; an interrupt (Ctrl-C) stops after the outer step, and all that was done is kept. --resume goes \
             on from the checkpoint, bit for bit. The result depends on the configuration and its seed, not on the number of threads.
 
+            Under Open MPI's mpirun the pairs of an outer step are divided among the ranks, on one machine or many that share the folder; \
+            the numbers are those of one process, and a run goes on with any number of ranks.
+
             A recipe has stages; --print-configuration shows all values as JSON, to be changed and given to --configuration.
 
-              lopt meta-train --out runs/star                                     # an hour on two cores; all day with --effort 10
-              lopt meta-train --out runs/star --resume
+              lopt meta-train --out runs/pooled                                   # an hour on two cores; all day with --effort 10
+              lopt meta-train --out runs/pooled --resume
+              lopt ranges runs/pooled/weights.safetensors --out pooled.safetensors
               lopt meta-train --recipe small_fc --effort 0.1 --out runs/small_fc  # 15 minutes
+              mpirun -n 4 lopt meta-train --out runs/pooled                       # four processes
             """)
 
     @Option(help: "Folder of the run; it is made if need be.")
     var out: String?
-    @Option(help: "\(Recipe.allCases.map(\.rawValue).joined(separator: ", ")); star if none is named.")
+    @Option(help: "\(Recipe.allCases.map(\.rawValue).joined(separator: ", ")); pooled if none is named.")
     var recipe: Recipe?
     @Option(help: ArgumentHelp("Takes all values from a JSON file in place of a recipe.", valueName: "file"))
     var configuration: String?
@@ -38,7 +43,7 @@ struct MetaTrain: AsyncParsableCommand {
     var effort: Double?
     @Option(help: "Of all randomness.")
     var seed: UInt64?
-    @Option(help: "Threads; 0 is one for each processor. No result depends on it.")
+    @Option(help: "Threads, of each rank; 0 is one for each processor that it may use. No result depends on it.")
     var threads = 0
     @Option(help: "Stops after this many minutes, to be resumed.")
     var minutes: Double?
@@ -70,19 +75,21 @@ struct MetaTrain: AsyncParsableCommand {
         }
         let directory = RunDirectory(out ?? "")
         let workers = threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
-        let session = try resume ? resumed(directory, workers) : begun(directory, workers)
+        let ranks = try OpenMPI.ranks()
+        let session = try resume ? resumed(directory, workers, ranks) : begun(directory, workers, ranks)
         let progress = try MetaTrainingProgress(session: session, directory: directory, workers: workers)
         try await progress.run(minutes: minutes, checkpointMinutes: checkpointMinutes)
+        (ranks as? OpenMPI)?.finish()
     }
 
     private func chosenConfiguration() throws -> MetaTrainingConfiguration {
-        guard let configuration else { return (recipe ?? .star).configuration(effort: effort ?? 1, seed: seed ?? 1) }
+        guard let configuration else { return (recipe ?? .pooled).configuration(effort: effort ?? 1, seed: seed ?? 1) }
         var chosen = try MetaTrainingConfiguration(contentsOf: URL(filePath: configuration))
         if let seed { chosen.seed = seed }
         return chosen
     }
 
-    private func begun(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
+    private func begun(_ directory: RunDirectory, _ workers: Int, _ ranks: any Ranks) throws -> MetaTrainingSession {
         guard !directory.hasCheckpoint else {
             throw LOptMetaError(
                 "'\(directory.url.path)' holds a run already: go on with --resume, or name another folder")
@@ -104,11 +111,12 @@ struct MetaTrain: AsyncParsableCommand {
             parameters = MetaParameters(structuredStartOf: chosen.rule, seed: chosen.seed)
         }
         try directory.create()
-        let trainer = try MetaTrainer(chosen, start: parameters, tasks: try TaskDistribution(), threads: workers)
-        return MetaTrainingSession(trainer: trainer, startName: start ?? RunDirectory.structuredStart, commit: currentCommit())
+        let trainer = try MetaTrainer(chosen, start: parameters, tasks: try TaskDistribution(), threads: workers, ranks: ranks)
+        return MetaTrainingSession(
+            trainer: trainer, startName: start ?? RunDirectory.structuredStart, commit: currentCommit(), ranks: ranks)
     }
 
-    private func resumed(_ directory: RunDirectory, _ workers: Int) throws -> MetaTrainingSession {
+    private func resumed(_ directory: RunDirectory, _ workers: Int, _ ranks: any Ranks) throws -> MetaTrainingSession {
         guard directory.hasCheckpoint else {
             throw LOptMetaError("there is no checkpoint in '\(directory.url.path)' to resume from")
         }
@@ -119,8 +127,9 @@ struct MetaTrain: AsyncParsableCommand {
             throw LOptMetaError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
         }
         let trainer = try MetaTrainer(
-            resuming: checkpoint.state, start: parameters, tasks: try TaskDistribution(), threads: workers)
-        return MetaTrainingSession(trainer: trainer, startName: checkpoint.startName, commit: checkpoint.commit)
+            resuming: checkpoint.state, start: parameters, tasks: try TaskDistribution(), threads: workers, ranks: ranks)
+        return MetaTrainingSession(
+            trainer: trainer, startName: checkpoint.startName, commit: checkpoint.commit, ranks: ranks)
     }
 
     /// A run goes on with what it was begun with; whoever names something else would wait for another result than that.
@@ -139,7 +148,7 @@ struct MetaTrain: AsyncParsableCommand {
     }
 
     private var configurationName: String {
-        configuration.map { "the configuration '\($0)'" } ?? "the recipe \((recipe ?? .star).rawValue)"
+        configuration.map { "the configuration '\($0)'" } ?? "the recipe \((recipe ?? .pooled).rawValue)"
     }
 }
 

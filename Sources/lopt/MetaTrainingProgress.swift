@@ -8,15 +8,18 @@ struct MetaTrainingSession {
     let trainer: MetaTrainer<TaskDistribution>
     let startName: String
     let commit: String
+    let ranks: any Ranks
 }
 
-/// Runs a meta-trainer: a line every few seconds, a checkpoint every few minutes, an orderly stop on an interrupt.
+/// Runs a meta-trainer: a line every few seconds, a checkpoint every few minutes, an orderly stop on an interrupt. Of several ranks
+/// rank 0 decides, prints and writes.
 final class MetaTrainingProgress {
     private let session: MetaTrainingSession
     private let directory: RunDirectory
     private let workers: Int
     private let validation: Validation
     private var trainer: MetaTrainer<TaskDistribution> { session.trainer }
+    private var isFirst: Bool { session.ranks.rank == 0 }
 
     /// Throws if the bundled data are not found.
     init(session: MetaTrainingSession, directory: RunDirectory, workers: Int) throws {
@@ -35,14 +38,16 @@ final class MetaTrainingProgress {
         var report = ProgressReport(trainer.state, expectedInnerSteps: trainer.expectedInnerSteps())
         while !trainer.isFinished && !isStopping {
             let checkpointAt = elapsed() + 60 * checkpointMinutes
-            await trainer.run { state in
-                report.show(state)
+            try await trainer.run { state in
+                if isFirst { report.show(state) }
                 isStopping = interrupt.isPending || minutes.map { elapsed() >= 60 * $0 } ?? false
                 return isStopping || elapsed() >= checkpointAt ? .stop : .goOn
             }
-            try await save(isLast: isStopping || trainer.isFinished)
+            isStopping = session.ranks.decide(isStopping)
+            try await save()
             report.restart()
         }
+        guard isFirst else { return }
         let state = trainer.state
         print(
             state.outerStep < total
@@ -51,12 +56,17 @@ final class MetaTrainingProgress {
         print("weights: \(directory.weightsURL.path)")
     }
 
-    private func save(isLast: Bool) async throws {
-        let value = await validation.objective(
-            trainer.parameters, trainer.state.average, trainer.state.configuration.objective, threads: workers)
+    private func save() async throws {
+        var value: Double?
+        if isFirst {
+            value = await validation.objective(
+                trainer.parameters, trainer.state.average, trainer.state.configuration.objective, threads: workers)
+        }
         trainer.record(validation: value)
+        let state = try trainer.checkpoint()
+        guard isFirst, let value else { return }
         let checkpoint = RunDirectory.Checkpoint(
-            state: try trainer.checkpoint(), start: trainer.parameters.base, startName: session.startName,
+            state: state, start: trainer.parameters.base, startName: session.startName,
             tasks: TaskDistribution.name, commit: session.commit)
         try directory.write(checkpoint, weights: trainer.weights())
         print(String(format: "saved at outer step %d; objective on validation tasks %.4f", trainer.state.outerStep, value))

@@ -6,15 +6,15 @@ struct Ranges: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measures what weights see while they train the tasks of meta-training, and writes weights that are clamped to it.",
         discussion: """
-            The last thing to do with weights that were meta-trained. Every statistic of a tensor that the extensions' log-step reads, \
-            and the log-step itself, gets the range in which it lies in training runs drawn as meta-training draws them \
-            (tensor_ranges), so that nothing outside of training can make steps that training never saw; and a tensor whose \
-            gradient is 0 rests (skip_idle_tensors). All other numbers stay as they are. About a minute.
+            The last thing to do with weights that were meta-trained. Every statistic of a tensor that the log-step reads, and the \
+            log-step itself, gets the range in which it lies in training runs drawn as meta-training draws them (statistics_ranges \
+            of kind pooled, tensor_ranges of star), so that nothing outside of training can make steps that training never saw; and \
+            a tensor whose gradient is 0 rests (skip_idle_tensors). All other numbers stay as they are. About a minute.
 
-              lopt ranges runs/star/weights.safetensors --out star.safetensors
+              lopt ranges runs/pooled/weights.safetensors --out pooled.safetensors
             """)
 
-    @Argument(help: ArgumentHelp("\(weightsKinds), with the extension tensor_scale."))
+    @Argument(help: ArgumentHelp("\(weightsKinds), of kind pooled or with the extension tensor_scale."))
     var weights: String
     @Option(help: "The weights file to write; without it the ranges are only printed.")
     var out: String?
@@ -37,10 +37,11 @@ struct Ranges: AsyncParsableCommand {
         let named = try NamedWeights(weights)
         var ranges = StatisticRanges()
         (ranges.runs, ranges.tail, ranges.seed) = (runs, tail, seed)
-        let stages = Recipe.star.configuration().stages
+        let recipe = named.weights.architecture.kind == .pooled ? Recipe.pooled : Recipe.star
+        let stages = recipe.configuration().stages, stage = stages[stages.count - 1]
         var clock = ProgressClock()
         let bounded = try await ranges.bounded(
-            named, try TaskDistribution(), unrolls: stages[stages.count - 1].unrolls,
+            named, try TaskDistribution(), unrolls: stage.unrolls, episodes: stage.episodes,
             threads: threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
         ) { done in
             guard let left = clock.tick(Double(done) / Double(runs))?.left else { return }

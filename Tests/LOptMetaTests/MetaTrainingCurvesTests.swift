@@ -12,7 +12,7 @@ import Testing
         var value = -1.0
         while !trainer.isFinished {
             let stop = trainer.state.outerStep + 7
-            await trainer.run { $0.outerStep < stop ? .goOn : .stop }
+            try await trainer.run { $0.outerStep < stop ? .goOn : .stop }
             trainer.record(validation: value)
             value -= 0.5
         }

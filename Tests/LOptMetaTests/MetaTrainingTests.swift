@@ -35,7 +35,7 @@ import Testing
         var averages: [[Double]] = []
         for threads in [1, 2, 5] {
             let trainer = try Self.trainer(Self.configuration(method), threads: threads)
-            await trainer.run { _ in .goOn }
+            try await trainer.run { _ in .goOn }
             #expect(trainer.isFinished)
             averages.append(trainer.state.average)
         }
@@ -49,14 +49,14 @@ import Testing
         _ method: MetaTrainingConfiguration.Method, _ stop: Int
     ) async throws {
         let whole = try Self.trainer(Self.configuration(method), threads: 2)
-        await whole.run { _ in .goOn }
+        try await whole.run { _ in .goOn }
         let first = try Self.trainer(Self.configuration(method), threads: 3)
-        await first.run { $0.outerStep < stop ? .goOn : .stop }
+        try await first.run { $0.outerStep < stop ? .goOn : .stop }
         #expect(first.state.outerStep == stop)
         let saved = try JSONEncoder().encode(first.checkpoint())
         let restored = try JSONDecoder().decode(MetaTrainingState.self, from: saved)
         let second = try MetaTrainer(resuming: restored, start: first.parameters, tasks: NoisyBowls(), threads: 2)
-        await second.run { _ in .goOn }
+        try await second.run { _ in .goOn }
         #expect(second.state.average == whole.state.average)
         #expect(second.state.innerSteps == whole.state.innerSteps)
         #expect(second.state.recent.value == whole.state.recent.value)
@@ -75,7 +75,7 @@ import Testing
         let validation = Validation(tasks: (100..<112).map { NoisyBowls().task($0) }, horizons: [40])
         let start = [Double](repeating: 0, count: trainer.parameters.count)
         let before = await validation.objective(trainer.parameters, start, configuration.objective, threads: 2)
-        await trainer.run { _ in .goOn }
+        try await trainer.run { _ in .goOn }
         let after = await validation.objective(
             trainer.parameters, trainer.state.average, configuration.objective, threads: 2)
         #expect(after < before - 0.3, "objective \(before) before, \(after) after")
@@ -103,7 +103,7 @@ import Testing
         if rule.kind == .smallFC { configuration.stages[0].groups = [.decays, .network] }
         if rule.kind == .pooled { configuration.stages[0].groups = [.decays, .step] }
         let trainer = try Self.trainer(configuration, threads: 2)
-        await trainer.run { _ in .goOn }
+        try await trainer.run { _ in .goOn }
         #expect(trainer.isFinished)
         let weights = try trainer.weights()
         #expect(weights.architecture == rule)

@@ -56,7 +56,7 @@ func specialise(_ workload: some TrainingTask, minutes: Double, folder: URL) asy
     let begin = ContinuousClock.now
     var clock = ProgressClock(every: .seconds(10))
     print("specialising 'star' to \(workload.name), \(workload.parameterCount) parameters, for \(minutes) minutes")
-    await trainer.run { state in
+    try await trainer.run { state in
         let share = (ContinuousClock.now - begin) / .seconds(minutes * 60)
         if let left = clock.tick(share)?.left {
             print("  outer step \(state.outerStep), objective \(String(format: "%.3f", state.recentObjective)), \(left) left")

@@ -112,6 +112,40 @@ extension Architecture {
     }
 }
 
+extension Tensor {
+    /// Statistic `i` as the next step sees it, not clamped.
+    func pooledStatistic(_ i: Int, _ position: LayerPosition) -> Double {
+        switch i {
+        case ..<PooledTerm.dynamic: progress.pooled.values[i]
+        case PooledTerm.elements: ScalarMath.log(Double(max(geometry.count, 1))) / 5 - 1
+        case PooledTerm.vector: identity.extentsAboveOne < 2 ? 1 : 0
+        case PooledTerm.extent: identity.extentsAboveOne < 2 ? 0 : ScalarMath.log(Double(identity.leastExtent)) / 3 - 1
+        case PooledTerm.tensors: ScalarMath.log(Double(position.tensors)) / 2 - 1
+        case PooledTerm.first: position.isFirst ? 1 : 0
+        default: position.isLast ? 1 : 0
+        }
+    }
+}
+
+extension Optimizer {
+    /// Where a tensor stands in its network.
+    func position(_ index: Int) -> LayerPosition {
+        LayerPosition(tensors: count, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
+    }
+
+    /// Of weights of kind pooled: what a tensor's next step sees, 18 statistics not clamped, and its log-step and log-decay, which are;
+    /// nil before the first step.
+    public func pooledStatistics(_ index: Int) throws(LOptError) -> [20 of Double]? {
+        try checkIndex(index)
+        guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
+        let place = position(index), logs = rule.pooledLogs(tensors[index], place, totalSteps: totalSteps)
+        var values = [20 of Double](repeating: 0)
+        for i in 0..<PooledTerm.statistics { values[i] = tensors[index].pooledStatistic(i, place) }
+        (values[PooledTerm.statistics], values[PooledTerm.statistics + 1]) = (logs.step, logs.decay)
+        return values
+    }
+}
+
 extension Rule {
     /// A learned decay below it is none: 1 minus it would be a rounding of f32, which large parameters follow step after step.
     static let leastDecay = 1e-6
@@ -123,23 +157,12 @@ extension Rule {
             let range = a.pooledRange(i, theta)
             return min(max(x, range.least), range.most)
         }
-        func term(_ i: Int) -> Double {
-            switch i {
-            case ..<PooledTerm.dynamic: t.progress.pooled.values[i]
-            case PooledTerm.elements: ScalarMath.log(Double(max(t.geometry.count, 1))) / 5 - 1
-            case PooledTerm.vector: t.identity.extentsAboveOne < 2 ? 1 : 0
-            case PooledTerm.extent: t.identity.extentsAboveOne < 2 ? 0 : ScalarMath.log(Double(t.identity.leastExtent)) / 3 - 1
-            case PooledTerm.tensors: ScalarMath.log(Double(position.tensors)) / 2 - 1
-            case PooledTerm.first: position.isFirst ? 1 : 0
-            default: position.isLast ? 1 : 0
-            }
-        }
         let tau = Architecture.scheduleTime(t.progress.steps)
         let step = theta + a.statisticsStepOffset, decay = theta + a.statisticsDecayOffset
         let bias = PooledTerm.bias, terms = PooledTerm.count
         var n = Double(step[bias]) + tau * Double(step[terms + bias]), r = Double(decay[bias]) + tau * Double(decay[terms + bias])
         for i in 0..<PooledTerm.statistics {
-            let x = clamp(term(i), i)
+            let x = clamp(t.pooledStatistic(i, position), i)
             n += (Double(step[i]) + tau * Double(step[terms + i])) * x
             r += (Double(decay[i]) + tau * Double(decay[terms + i])) * x
         }

@@ -3,29 +3,35 @@ import LOptCore
 
 /// Searches the meta-parameters of a rule by evolution strategies.
 ///
-/// Everything is a function of configuration, start and tasks: estimates are computed on as many threads as there are, and
-/// added up in the order of their numbers. `run` may be called again to go on.
+/// Everything is a function of configuration, start and tasks: estimates are computed on as many threads and ranks as there are,
+/// and added up in the order of their numbers. `run` may be called again to go on.
 public final class MetaTrainer<Source: TaskSource> {
     public let parameters: MetaParameters
     public private(set) var state: MetaTrainingState
     private let tasks: Source
     private let threads: Int
+    private let ranks: any Ranks
     private var persistent: [PersistentPair<Source>] = []
 
     /// What the caller wants after an outer step.
     public enum Order: Sendable { case goOn, stop }
 
     /// A new run. Throws `LOptMetaError`.
-    public init(_ configuration: MetaTrainingConfiguration, start: MetaParameters, tasks: Source, threads: Int) throws {
+    public init(
+        _ configuration: MetaTrainingConfiguration, start: MetaParameters, tasks: Source, threads: Int, ranks: any Ranks = OneRank()
+    ) throws {
         try configuration.validate()
         parameters = start
         self.tasks = tasks
         self.threads = max(threads, 1)
+        self.ranks = ranks
         state = MetaTrainingState(configuration, count: start.count)
     }
 
     /// A run that goes on from a checkpoint; start and tasks are those of then.
-    public init(resuming state: MetaTrainingState, start: MetaParameters, tasks: Source, threads: Int) throws {
+    public init(
+        resuming state: MetaTrainingState, start: MetaParameters, tasks: Source, threads: Int, ranks: any Ranks = OneRank()
+    ) throws {
         try state.configuration.validate()
         guard state.average.count == start.count, state.iterates.allSatisfy({ $0.count == start.count }),
             !state.iterates.isEmpty
@@ -36,6 +42,7 @@ public final class MetaTrainer<Source: TaskSource> {
         self.state = state
         self.tasks = tasks
         self.threads = max(threads, 1)
+        self.ranks = ranks
         try revive()
     }
 
@@ -66,69 +73,81 @@ public final class MetaTrainer<Source: TaskSource> {
         /// The next pair to be asked for.
         var batch: Int
         var pair = 0
+        /// The first batch that is not begun any more.
+        var end = Int.max
+
+        /// Behind the last batch of which a pair was asked for.
+        var begun: Int { pair > 0 ? batch + 1 : batch }
     }
 
     /// Runs until all outer steps are done or `afterStep` says stop; returns when nothing is in flight, with a state that can be
-    /// saved. `afterStep` sees the state after each update.
-    public func run(afterStep: (MetaTrainingState) -> Order) async {
+    /// saved. `afterStep` sees the state after each update; of several ranks that of rank 0 decides. All of them call it.
+    public func run(afterStep: (MetaTrainingState) -> Order) async throws {
         var clock = ContinuousClock.now
         var batches = Batches(batch: state.outerStep + state.pending.count)
         batches.estimates = state.pending.map { $0 as [PairEstimate?] }
         state.pending = []
-        var order = isFinished ? Order.stop : .goOn
+        if isFinished { batches.end = batches.begun }
+        var failure: (any Error)?
         await runConcurrently(threads: threads) {
-            while order == .goOn, let done = completeBatch(&batches) {
-                update(done)
-                let now = ContinuousClock.now
-                state.seconds += (now - clock) / .seconds(1)
-                clock = now
-                let wish = afterStep(state)
-                order = isFinished ? .stop : wish
+            do {
+                while batches.end == .max, let done = try completeBatch(&batches) {
+                    update(done)
+                    let now = ContinuousClock.now
+                    state.seconds += (now - clock) / .seconds(1)
+                    clock = now
+                    if ranks.decide(afterStep(state) == .stop) || isFinished { batches.end = ranks.largest(batches.begun) }
+                }
+            } catch {
+                failure = error
+                return nil
             }
-            return nextJob(&batches, stopping: order == .stop)
+            return nextJob(&batches)
         } take: { (batch: Int, pair: Int, estimate: PairEstimate) in
             batches.estimates[batch - state.outerStep][pair] = estimate
         }
-        state.pending = batches.estimates.map { $0.compactMap { $0 } }
+        if let failure { throw failure }
+        state.pending = try batches.estimates.map { try ranks.complete($0, isOwn: ranks.owns) }
     }
 
     private typealias Job = @Sendable () -> (batch: Int, pair: Int, estimate: PairEstimate)
 
-    /// The next estimate that can be computed now, if there is one. When stopping, batches begun are completed, no others begin.
-    private func nextJob(_ batches: inout Batches, stopping: Bool) -> Job? {
+    /// The next estimate that this rank can compute now, if there is one. When stopping, batches begun are completed, no others begin.
+    private func nextJob(_ batches: inout Batches) -> Job? {
         let configuration = state.configuration
-        guard batches.batch < configuration.outerSteps, batches.batch <= state.outerStep + configuration.delay,
-            !(stopping && batches.pair == 0)
-        else { return nil }
-        let batch = batches.batch, pair = batches.pair
-        let (index, step) = configuration.stage(of: batch)
-        let stage = configuration.stages[index]
-        if pair == 0 {
-            if batches.estimates.count <= batch - state.outerStep {
-                batches.estimates.append([PairEstimate?](repeating: nil, count: stage.pairs))
+        while batches.batch < min(configuration.outerSteps, batches.end), batches.batch <= state.outerStep + configuration.delay {
+            let batch = batches.batch, pair = batches.pair
+            let (index, step) = configuration.stage(of: batch)
+            let stage = configuration.stages[index]
+            if pair == 0 {
+                if batches.estimates.count <= batch - state.outerStep {
+                    batches.estimates.append([PairEstimate?](repeating: nil, count: stage.pairs))
+                }
+                if stage.method.keepsPairs && (step == 0 || persistent.isEmpty) { persistent = newPersistent(index, stage) }
             }
-            if stage.method.keepsPairs && (step == 0 || persistent.isEmpty) { persistent = newPersistent(index, stage) }
+            batches.pair += 1
+            if batches.pair == stage.pairs { (batches.batch, batches.pair) = (batch + 1, 0) }
+            guard ranks.owns(pair) else { continue }
+            let plan = PairPlan(
+                parameters: parameters, objective: configuration.objective, stage: stage, isTrained: isTrained(stage),
+                z: state.iterate(after: batch - configuration.delay),
+                seed: Random.mix(Random.mix(configuration.seed ^ Random.mix(UInt64(batch))) ^ UInt64(pair)))
+            switch stage.method {
+            case .full:
+                return { [tasks] in (batch, pair, plan.runWhole(tasks)) }
+            case .pes, .nres:
+                let one = persistent[step % stage.rounds * stage.pairs + pair]
+                return { (batch, pair, one.advance(plan)) }
+            }
         }
-        batches.pair += 1
-        if batches.pair == stage.pairs { (batches.batch, batches.pair) = (batch + 1, 0) }
-        let plan = PairPlan(
-            parameters: parameters, objective: configuration.objective, stage: stage, isTrained: isTrained(stage),
-            z: state.iterate(after: batch - configuration.delay),
-            seed: Random.mix(Random.mix(configuration.seed ^ Random.mix(UInt64(batch))) ^ UInt64(pair)))
-        switch stage.method {
-        case .full:
-            return { [tasks] in (batch, pair, plan.runWhole(tasks)) }
-        case .pes, .nres:
-            let one = persistent[step % stage.rounds * stage.pairs + pair]
-            return { (batch, pair, one.advance(plan)) }
-        }
+        return nil
     }
 
-    /// The estimates of the next update, if all are there.
-    private func completeBatch(_ batches: inout Batches) -> [PairEstimate]? {
-        guard let first = batches.estimates.first, first.allSatisfy({ $0 != nil }) else { return nil }
+    /// The estimates of the next update, those of other ranks among them, if all that are this rank's are there.
+    private func completeBatch(_ batches: inout Batches) throws -> [PairEstimate]? {
+        guard let first = batches.estimates.first, first.indices.allSatisfy({ first[$0] != nil || !ranks.owns($0) }) else { return nil }
         batches.estimates.removeFirst()
-        return first.compactMap { $0 }
+        return try ranks.complete(first, isOwn: ranks.owns)
     }
 
     private func isTrained(_ stage: MetaTrainingConfiguration.Stage) -> [Bool] {
@@ -185,11 +204,17 @@ public final class MetaTrainer<Source: TaskSource> {
         }
     }
 
-    /// The state with what is needed to go on, to be saved when nothing is in flight (after `run`).
+    /// The state with what is needed to go on, to be saved when nothing is in flight (after `run`). All ranks call it.
     public func checkpoint() throws -> MetaTrainingState {
         var saved = state
-        saved.persistent = try persistent.map { try $0.snapshot() }
+        let own = try persistent.enumerated().map { i, pair in ownsPersistent(i) ? try pair.snapshot() : nil }
+        saved.persistent = try ranks.complete(own, isOwn: ownsPersistent)
         return saved
+    }
+
+    private func ownsPersistent(_ index: Int) -> Bool {
+        let begun = max(state.outerStep + state.pending.count - 1, 0), configuration = state.configuration
+        return ranks.owns(index % configuration.stages[configuration.stage(of: begun).index].pairs)
     }
 
     private func revive() throws {
@@ -203,8 +228,8 @@ public final class MetaTrainer<Source: TaskSource> {
         guard persistent.count == saved.count else {
             throw LOptMetaError("the checkpoint has \(saved.count) persistent pairs, its stage \(persistent.count)")
         }
-        for (pair, s) in zip(persistent, saved) {
-            try pair.restore(s, parameters, stage, state.configuration.objective)
+        for (i, s) in saved.enumerated() where ownsPersistent(i) {
+            try persistent[i].restore(s, parameters, stage, state.configuration.objective)
         }
     }
 }

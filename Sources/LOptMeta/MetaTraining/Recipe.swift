@@ -2,7 +2,9 @@ import LOptCore
 
 /// The configurations that this project's own weights are made with.
 public enum Recipe: String, CaseIterable, Sendable {
-    /// STAR with the extensions tensor_scale, tensor_schedule, tensor_count and nominal_epsilon: the default weights.
+    /// The rule of the default weights, which came from its twin in meta-jax/.
+    case pooled
+    /// STAR with the extensions tensor_scale, tensor_schedule, tensor_count and nominal_epsilon.
     case star
     /// STAR as the authors' code has it: the ablation.
     case starAuthorsRule = "star-authors-rule"
@@ -14,6 +16,20 @@ public enum Recipe: String, CaseIterable, Sendable {
         func steps(_ count: Double) -> Int { max(Int((count * effort).rounded()), 1) }
         var configuration: MetaTrainingConfiguration
         switch self {
+        case .pooled:
+            // Many pairs that live long, each taken a little further in every outer step; the objective is that of meta-jax/.
+            var stage = MetaTrainingConfiguration.Stage(
+                "pooled", outerSteps: steps(30_000), groups: [.decays, .step, .decay, .horizon, .direction])
+            (stage.method, stage.pairs, stage.rounds, stage.sigma, stage.learningRate) = (.nres, 32, 2, 0.05, 6e-3)
+            stage.clip = 10
+            (stage.unrolls.shortestHorizon, stage.unrolls.longestHorizon, stage.unrolls.freeCost) = (100, 12_000, 30_000)
+            (stage.unrolls.scheduled, stage.unrolls.reparameterized) = (0.3, 0.4)
+            var episodes = Episodes()
+            (episodes.training, episodes.heldOut, episodes.trainingEnd, episodes.heldOutEnd) = (0.03, 0.5, 0.05, 1.5)
+            stage.episodes = episodes
+            configuration = MetaTrainingConfiguration(stages: [stage])
+            (configuration.rule, configuration.delay, configuration.averaging) = (.pooled, 1, 0.995)
+            configuration.objective.cap = 1.4
         case .star, .starAuthorsRule:
             // The nominal term alone, which few numbers describe: first its size, then its late decay, which only long unrolls
             // see, then both. The network's hundreds made it worse each time (docs/meta-training.md).

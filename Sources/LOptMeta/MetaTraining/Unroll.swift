@@ -79,6 +79,11 @@ public struct Unroll: ~Copyable {
 
     /// The statistics of a tensor in the last step, and behind them its log-step; nil if the tensor was idle.
     func lastStatistics(_ tensor: Int) throws(LOptError) -> [Float]? {
+        if rule.optimizer.architecture.kind == .pooled {
+            guard let values = try rule.optimizer.pooledStatistics(tensor), try rule.optimizer.statistics(tensor).gradientRMS > 0
+            else { return nil }
+            return values.indices.map { Float(values[$0]) }
+        }
         guard let values = try rule.optimizer.lastStatistics(tensor), let logStep = try rule.optimizer.lastLogStep(tensor),
             try rule.optimizer.statistics(tensor).gradientRMS > 0
         else { return nil }

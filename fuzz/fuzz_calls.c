@@ -55,7 +55,7 @@ static int64_t an_extent(host *h) {
 }
 
 static uint32_t some_contents(host *h) {
-    static const uint32_t contents[] = {0, LOPT_WITH_PARAMETERS, LOPT_WITH_PARAMETERS, 0, 2, 0x80000001u};
+    static const uint32_t contents[] = {0, LOPT_WITH_PARAMETERS, LOPT_WITH_PARAMETERS | LOPT_SHARD, 0, LOPT_SHARD, 0x80000001u};
     return PICK(h, contents);
 }
 
@@ -159,6 +159,7 @@ static lopt_status add(host *h, lopt_optimizer *opt) {
     }
     size_t place = next(h) * 8u, place_gradient = next(h) & 1 ? place : (place + 3) % POOL;
     int null = next(h) % 16;
+    if (null == 5) return lopt_add_elsewhere(opt, a_name(h), shape, rank, &index);
     float *p = null == 1 ? NULL : parameters + place;
     const float *g = null == 2 ? NULL : null == 3 ? p : gradients + place_gradient;
     if (elements <= POOL && (place + (size_t)elements > POOL || place_gradient + (size_t)elements > POOL)) {
@@ -240,6 +241,8 @@ static lopt_status look(host *h, lopt_optimizer *opt) {
     lopt_information i = {.struct_size = which & 2 ? next(h) : sizeof i};
     lopt_status first = lopt_stats(opt, which & 4 ? an_index(h) : -1, which & 8 ? NULL : &s);
     PROMISE(fuzz_is_status(first));
+    lopt_gradients g = {.struct_size = which & 32 ? next(h) : sizeof g};
+    if (which & 64) return lopt_inspect_gradients(opt, which & 4 ? an_index(h) : -1, which & 128 ? NULL : &g);
     return lopt_info(opt, which & 16 ? NULL : &i);
 }
 

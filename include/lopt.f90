@@ -38,6 +38,20 @@ module lopt
 
     public :: lopt_last_error, lopt_version
 
+    ! A tensor of a flat buffer. offset: of its first element, 0 for the first of the buffer; shape: as Fortran has it.
+    type, public :: lopt_flat_entry
+        character(:), allocatable :: name
+        integer(c_int64_t) :: offset
+        integer(c_int64_t), allocatable :: shape(:)
+    end type
+
+    type, bind(c) :: flat_entry_t
+        type(c_ptr) :: name
+        integer(c_int64_t) :: offset
+        integer(c_int32_t) :: rank
+        integer(c_int64_t) :: shape(8)
+    end type
+
     type, bind(c) :: options_t
         integer(c_size_t) :: struct_size
         integer(c_int32_t) :: threads, max_isa, nonfinite, reserved
@@ -67,12 +81,30 @@ module lopt
         integer(c_int64_t) :: steps_clipped
     end type
 
+    ! struct_size is set by opt%inspect_gradients.
+    type, bind(c), public :: lopt_gradients
+        integer(c_size_t) :: struct_size
+        integer(c_int64_t) :: nonfinite
+        real(c_double) :: norm_squared
+    end type
+
+    ! struct_size is set by opt%info.
+    type, bind(c), public :: lopt_information
+        integer(c_size_t) :: struct_size
+        integer(c_int32_t) :: isa, threads, tensors, uses_total_steps
+        integer(c_int64_t) :: parameters, state_bytes, memory_bytes
+        type(c_ptr) :: kernel
+        integer(c_int64_t) :: total_steps
+        integer(c_int32_t) :: tensors_elsewhere, tensors_restored
+    end type
+
     ! One thread at a time. A copy is the same optimizer: destroy one of them.
     type, public :: lopt_optimizer
         type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
     contains
-        procedure :: create, destroy, add, bind, step, step_tensor, set_lr_scale, set_total_steps, set_gradient_scale, &
-            set_tensor_options, average_get, average_swap, save, restore, stats
+        procedure :: create, destroy, add, add_flat, add_elsewhere, bind, step, step_with, step_tensor, inspect_gradients, &
+            set_lr_scale, set_total_steps, set_gradient_scale, set_tensor_options, average_get, average_swap, save, restore, &
+            stats, info
     end type
 
     interface
@@ -93,6 +125,37 @@ module lopt
             integer(c_int64_t), intent(in) :: extents(*)
             integer(c_int32_t), value :: rank
             integer(c_int32_t), intent(out) :: index
+        end function
+        integer(c_int) function c_add_flat(opt, parameters, gradients, table, count) bind(c, name="lopt_add_flat")
+            import :: c_int, c_ptr, c_int32_t, flat_entry_t
+            type(c_ptr), value :: opt, parameters, gradients
+            type(flat_entry_t), intent(in) :: table(*)
+            integer(c_int32_t), value :: count
+        end function
+        integer(c_int) function c_add_elsewhere(opt, name, extents, rank, index) bind(c, name="lopt_add_elsewhere")
+            import :: c_int, c_ptr, c_char, c_int64_t, c_int32_t
+            type(c_ptr), value :: opt
+            character(kind=c_char), intent(in) :: name(*)
+            integer(c_int64_t), intent(in) :: extents(*)
+            integer(c_int32_t), value :: rank
+            integer(c_int32_t), intent(out) :: index
+        end function
+        integer(c_int) function c_step_with(opt, count, parameters, gradients) bind(c, name="lopt_step_with")
+            import :: c_int, c_ptr, c_int32_t
+            type(c_ptr), value :: opt
+            integer(c_int32_t), value :: count
+            type(c_ptr), intent(in) :: parameters(*), gradients(*)
+        end function
+        integer(c_int) function c_inspect_gradients(opt, index, gradients) bind(c, name="lopt_inspect_gradients")
+            import :: c_int, c_ptr, c_int32_t, lopt_gradients
+            type(c_ptr), value :: opt
+            integer(c_int32_t), value :: index
+            type(lopt_gradients), intent(inout) :: gradients
+        end function
+        integer(c_int) function c_info(opt, information) bind(c, name="lopt_info")
+            import :: c_int, c_ptr, lopt_information
+            type(c_ptr), value :: opt
+            type(lopt_information), intent(inout) :: information
         end function
         integer(c_int) function c_bind(opt, index, parameter, gradient) bind(c, name="lopt_bind")
             import :: c_int, c_ptr, c_int32_t
@@ -266,6 +329,55 @@ contains
             int(rank(parameter), c_int32_t), number), status, index, number)
     end subroutine
 
+    ! The tensors of a flat buffer, all of them or, on an error, none.
+    subroutine add_flat(self, parameters, gradients, table, status)
+        class(lopt_optimizer), intent(in) :: self
+        real(c_float), intent(inout), target :: parameters(..)
+        real(c_float), intent(in), target :: gradients(..)
+        type(lopt_flat_entry), intent(in) :: table(:)
+        integer, intent(out), optional :: status
+        type(flat_entry_t) :: entries(max(1, size(table)))
+        character(260, kind=c_char), target :: names(max(1, size(table)))
+        integer(c_int64_t) :: left
+        integer :: i, axis, axes
+
+        if (.not. fits(parameters, gradients, status)) return
+        do i = 1, size(table)
+            ! One that is too long stays so.
+            names(i) = table(i)%name(1:min(len(table(i)%name), 258))//c_null_char
+            entries(i)%name = c_loc(names(i))
+            entries(i)%offset = table(i)%offset
+            axes = size(table(i)%shape)
+            entries(i)%rank = int(axes, c_int32_t)
+            entries(i)%shape = 1
+            do axis = 1, min(axes, 8)
+                entries(i)%shape(axis) = table(i)%shape(axes + 1 - axis)
+            end do
+            ! What C cannot know: the end of the buffer. Of offsets and extents that are no such it says what is wrong.
+            left = size(parameters, kind=c_int64_t) - table(i)%offset
+            do axis = 1, axes
+                if (table(i)%shape(axis) > 0) left = left / table(i)%shape(axis)
+            end do
+            if (left >= 1 .or. any(table(i)%shape <= 0) .or. table(i)%offset < 0) cycle
+            call refuse("an entry of the table ends beyond the buffer", status)
+            return
+        end do
+        call report(c_add_flat(self%handle, c_loc(parameters), c_loc(gradients), entries, int(size(table), c_int32_t)), status)
+    end subroutine
+
+    ! A tensor of the network that another optimizer steps; extents: as Fortran has them.
+    subroutine add_elsewhere(self, name, extents, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        integer, intent(in) :: extents(:)
+        integer, intent(out), optional :: index, status
+        integer(c_int32_t) :: number
+        if (present(index)) index = -1
+        call report(c_add_elsewhere(self%handle, trim(name)//c_null_char, &
+            [int(extents(size(extents):1:-1), c_int64_t), 1_c_int64_t], int(size(extents), c_int32_t), number), &
+            status, index, number)
+    end subroutine
+
     subroutine bind(self, index, parameter, gradient, status)
         class(lopt_optimizer), intent(in) :: self
         integer, intent(in) :: index
@@ -280,6 +392,28 @@ contains
         class(lopt_optimizer), intent(in) :: self
         integer, intent(out), optional :: status
         call report(c_step(self%handle), status)
+    end subroutine
+
+    ! The addresses (c_loc) of all tensors at this step, in their order.
+    subroutine step_with(self, parameters, gradients, status)
+        class(lopt_optimizer), intent(in) :: self
+        type(c_ptr), intent(in) :: parameters(:), gradients(:)
+        integer, intent(out), optional :: status
+        if (size(parameters) /= size(gradients)) then
+            call refuse("there are not as many gradients as parameters", status)
+            return
+        end if
+        call report(c_step_with(self%handle, int(size(parameters), c_int32_t), parameters, gradients), status)
+    end subroutine
+
+    ! What the next step would see. index -1: of all tensors together.
+    subroutine inspect_gradients(self, index, gradients, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer, intent(in) :: index
+        type(lopt_gradients), intent(out) :: gradients
+        integer, intent(out), optional :: status
+        gradients%struct_size = c_sizeof(gradients)
+        call report(c_inspect_gradients(self%handle, int(index, c_int32_t), gradients), status)
     end subroutine
 
     subroutine step_tensor(self, index, status)
@@ -352,12 +486,13 @@ contains
         call report(c_save(self%handle, trim(path)//c_null_char, contents(with_parameters)), status)
     end subroutine
 
-    subroutine restore(self, path, with_parameters, status)
+    ! shard: the file may have some of the tensors alone, see LOPT_SHARD.
+    subroutine restore(self, path, with_parameters, status, shard)
         class(lopt_optimizer), intent(in) :: self
         character(*), intent(in) :: path
-        logical, intent(in), optional :: with_parameters
+        logical, intent(in), optional :: with_parameters, shard
         integer, intent(out), optional :: status
-        call report(c_restore(self%handle, trim(path)//c_null_char, contents(with_parameters)), status)
+        call report(c_restore(self%handle, trim(path)//c_null_char, contents(with_parameters) + 2 * contents(shard)), status)
     end subroutine
 
     ! index -1: all tensors together.
@@ -368,6 +503,14 @@ contains
         integer, intent(out), optional :: status
         statistics%struct_size = c_sizeof(statistics)
         call report(c_stats(self%handle, int(index, c_int32_t), statistics), status)
+    end subroutine
+
+    subroutine info(self, information, status)
+        class(lopt_optimizer), intent(in) :: self
+        type(lopt_information), intent(out) :: information
+        integer, intent(out), optional :: status
+        information%struct_size = c_sizeof(information)
+        call report(c_info(self%handle, information), status)
     end subroutine
 
     ! What was wrong in the last call that did not return LOPT_OK.
@@ -400,15 +543,19 @@ contains
         integer, intent(out), optional :: status
         fits = is_contiguous(parameter) .and. is_contiguous(gradient) .and. rank(parameter) == rank(gradient)
         if (fits) fits = all(shape(parameter) == shape(gradient))
-        if (fits) return
-        if (present(status)) then
-            status = LOPT_ERROR_INVALID_ARGUMENT
-        else
-            write (error_unit, "(a)") "lopt: parameter and gradient are to be contiguous and of the same shape"
-            error stop 1
-        end if
+        if (.not. fits) call refuse("parameter and gradient are to be contiguous and of the same shape", status)
     end function
 
+    subroutine refuse(message, status)
+        character(*), intent(in) :: message
+        integer, intent(out), optional :: status
+        if (present(status)) status = LOPT_ERROR_INVALID_ARGUMENT
+        if (present(status)) return
+        write (error_unit, "(2a)") "lopt: ", message
+        error stop 1
+    end subroutine
+
+    ! 1 for what is there and true.
     integer(c_int32_t) function contents(with_parameters)
         logical, intent(in), optional :: with_parameters
         contents = 0

@@ -161,7 +161,7 @@ void lopt_destroy(lopt_optimizer *opt);
  *
  * The built-in weights "pooled" and "star" also look at how many tensors the optimizer has, because deep networks need smaller
  * steps, and "pooled" at which layers are the first and the last: add all tensors of one network to one optimizer, each as
- * one tensor, in the order of the layers.
+ * one tensor, in the order of the layers. Where several optimizers share a network, lopt_add_elsewhere tells each of the rest.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
  * (its pointers are never looked at). State is 16 bytes per parameter with "pooled". With others it is 4 * (2 K + 1) bytes
@@ -197,6 +197,21 @@ typedef struct lopt_flat_entry {
 } lopt_flat_entry;
 LOPT_NODISCARD lopt_status lopt_add_flat(lopt_optimizer *opt, float *parameters, const float *gradients,
                                          const lopt_flat_entry *table, int32_t count) LOPT_READS(4, 5);
+
+/* Adds a tensor of the same network that another optimizer steps: of layers that have an optimizer each, of a rank that owns a part
+ * of the tensors (lopt_mpi.h). What a step needs to know of other tensors is their number and their shapes, so optimizers that were
+ * given all tensors of a network in the same order, each tensor once with its memory and elsewhere in all others, take steps of
+ * the same bits as one optimizer that has them all, and each has the state of its own alone.
+ *
+ * The tensor takes the next number, and costs about 2 KiB. Steps, checkpoints and lopt_inspect_gradients pass it over, memory that
+ * is bound to it is not looked at, its statistics are 0; lopt_info counts it among `tensors` and in tensors_elsewhere. What each
+ * optimizer does by itself: LOPT_NONFINITE_SKIP_STEP and _ERROR (lopt_inspect_gradients lets them agree before a step) and
+ * max_gradient_norm, which needs all gradients at once and is refused: a program adds up norm_squared of lopt_gradients and passes
+ * the factor with lopt_set_gradient_scale.
+ *
+ * Errors: as lopt_add_tensor, and INVALID_ARGUMENT with max_gradient_norm. */
+LOPT_NODISCARD lopt_status lopt_add_elsewhere(lopt_optimizer *opt, const char *name, const int64_t *shape, int32_t rank,
+                                              int32_t *index) LOPT_READS(3, 4);
 
 /* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
  *
@@ -256,6 +271,16 @@ LOPT_NODISCARD lopt_status lopt_step_with(lopt_optimizer *opt, int32_t count, fl
  * passes the factor with lopt_set_gradient_scale. */
 LOPT_NODISCARD lopt_status lopt_step_tensor(lopt_optimizer *opt, int32_t index);
 
+/* Looks at gradients as the next step would see them, and changes nothing: for several optimizers that step together, or to call a
+ * step off. index -1: all tensors that a step would take, so none that is frozen or elsewhere. Reads every gradient, on the same
+ * threads, with the same gradient_scale. Errors: as lopt_step (but for having no tensor, which is all 0) and lopt_stats. */
+typedef struct lopt_gradients {
+    size_t struct_size;  /* set by the caller: sizeof(lopt_gradients)                                              */
+    int64_t nonfinite;   /* elements that are not finite, as lopt_step counts them                                 */
+    double norm_squared; /* the sum of their squares, of f32 sums as for max_gradient_norm; infinite if nonfinite is not 0 */
+} lopt_gradients;
+LOPT_NODISCARD lopt_status lopt_inspect_gradients(lopt_optimizer *opt, int32_t index, lopt_gradients *gradients);
+
 /* ====================================================================================================================
  *  2. ERRORS
  *
@@ -291,9 +316,15 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
  *  the order in which they are added may differ, and so may the number of threads and the instruction set.
  *
  *  `contents` is 0 (state alone) or LOPT_WITH_PARAMETERS: then no tensor's parameter may be NULL (INVALID_ARGUMENT).
+ *
+ *  Optimizers with tensors elsewhere (lopt_add_elsewhere) save what is theirs, a shard. From a checkpoint of more an optimizer takes
+ *  its own tensors; the others have to be known to it. To restore from several shards, whoever saved them, each is read with
+ *  LOPT_SHARD beside it in `contents`: tensors that it has not stay as they are. tensors_restored of lopt_info is how many it had
+ *  for this optimizer: the sum over the shards shows whether none was missing.
  * ================================================================================================================= */
 
 #define LOPT_WITH_PARAMETERS 1u
+#define LOPT_SHARD 2u
 
 /* Writes a checkpoint. It is written whole to a temporary file beside `path`, synced and renamed, so that the file at
  * `path` is at every moment the old checkpoint or the new one. The new one has the permissions of the old one, as far as the
@@ -305,7 +336,8 @@ LOPT_NODISCARD lopt_status lopt_save(const lopt_optimizer *opt, const char *path
 
 /* Reads a checkpoint; with LOPT_WITH_PARAMETERS also overwrites the bound parameters. Everything is checked before
  * anything is changed: the file is held in memory for that, so a call needs as many bytes more as it has
- * (lopt_state_read needs the table of its contents alone, lopt_save a buffer). Errors: INVALID_ARGUMENT, IO, NO_MEMORY,
+ * (lopt_state_read needs the table of its contents alone, lopt_save a buffer). A file of twice the size that the tensors here
+ * explain is not read (MISMATCH), unless there are others elsewhere. Errors: INVALID_ARGUMENT, IO, NO_MEMORY,
  * CHECKPOINT (damaged), MISMATCH (the message names the first difference). */
 LOPT_NODISCARD lopt_status lopt_restore(lopt_optimizer *opt, const char *path, uint32_t contents);
 
@@ -542,7 +574,7 @@ typedef struct lopt_information {
     int32_t isa;              /* the lopt_isa in use                                                                */
     int32_t threads;          /* how many a step may use, the calling one included; once there are own threads, those that
                                  the system gave                                                                   */
-    int32_t tensors;
+    int32_t tensors;          /* those elsewhere included                                                           */
     int32_t uses_total_steps; /* 1 if what the weights do depends on total_steps, once it is known                  */
     int64_t parameters;       /* elements of all tensors                                                            */
     int64_t state_bytes;      /* accumulators: what a checkpoint holds                                              */
@@ -551,6 +583,8 @@ typedef struct lopt_information {
     const char *kernel;       /* static: how the network is evaluated for each parameter, "fused" or "blas" or "general",
                                  or "none" if with these weights its outputs depend on the step alone, or there is none */
     int64_t total_steps;      /* what it is now; 0: not known                                                       */
+    int32_t tensors_elsewhere;
+    int32_t tensors_restored; /* how many the checkpoint that was restored last had for this optimizer; 0: none was  */
 } lopt_information;
 
 lopt_status lopt_info(const lopt_optimizer *opt, lopt_information *information);

@@ -245,6 +245,10 @@ public:
         return Errors::check(
             lopt_add_flat(handle_, parameters, gradients, std::data(table), static_cast<std::int32_t>(std::size(table))));
     }
+    /* A tensor of the network that another optimizer steps. */
+    Result add_elsewhere(const std::string &name, const Shape &shape, std::int32_t *index = nullptr) {
+        return Errors::check(lopt_add_elsewhere(handle_, name.c_str(), shape.extents(), shape.rank(), index));
+    }
     Result bind(std::int32_t index, float *parameter, const float *gradient) {
         return Errors::check(lopt_bind(handle_, index, parameter, gradient));
     }
@@ -294,6 +298,13 @@ public:
         return Errors::check(lopt_state_read(handle_, contents, bytes, size));
     }
 
+    /* What the next step would see; -1: of all tensors together. All 0 after an error that is not thrown. */
+    lopt_gradients inspect_gradients(std::int32_t index = -1) {
+        lopt_gradients gradients = {};
+        gradients.struct_size = sizeof gradients;
+        (void)Errors::check(lopt_inspect_gradients(handle_, index, &gradients));
+        return gradients;
+    }
     /* -1: all tensors together. All 0 after an error that is not thrown. */
     lopt_statistics stats(std::int32_t index = -1) const {
         lopt_statistics statistics = {};

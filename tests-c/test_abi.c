@@ -26,7 +26,7 @@ static void line(const char *format, ...) {
     line("field %s.%s at %zu, %zu bytes", #type, #field, offsetof(type, field), sizeof(((type *)0)->field))
 
 static void types(void) {
-    VALUE(LOPT_MAX_RANK), VALUE(LOPT_WITH_PARAMETERS);
+    VALUE(LOPT_MAX_RANK), VALUE(LOPT_WITH_PARAMETERS), VALUE(LOPT_SHARD);
     VALUE(LOPT_OK), VALUE(LOPT_SKIPPED_NONFINITE), VALUE(LOPT_ERROR_INVALID_ARGUMENT), VALUE(LOPT_ERROR_NO_MEMORY);
     VALUE(LOPT_ERROR_IO), VALUE(LOPT_ERROR_WEIGHTS), VALUE(LOPT_ERROR_CHECKPOINT), VALUE(LOPT_ERROR_MISMATCH);
     VALUE(LOPT_ERROR_NONFINITE);
@@ -70,7 +70,10 @@ static void types(void) {
     FIELD(lopt_information, struct_size), FIELD(lopt_information, isa), FIELD(lopt_information, threads);
     FIELD(lopt_information, tensors), FIELD(lopt_information, uses_total_steps), FIELD(lopt_information, parameters);
     FIELD(lopt_information, state_bytes), FIELD(lopt_information, memory_bytes), FIELD(lopt_information, kernel);
-    FIELD(lopt_information, total_steps);
+    FIELD(lopt_information, total_steps), FIELD(lopt_information, tensors_elsewhere);
+    FIELD(lopt_information, tensors_restored);
+    SIZE(lopt_gradients);
+    FIELD(lopt_gradients, struct_size), FIELD(lopt_gradients, nonfinite), FIELD(lopt_gradients, norm_squared);
 }
 
 /* ---- Symbols ----------------------------------------------------------------------------------------------------- */

@@ -258,6 +258,33 @@ void test_add_flat() {
     CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "table[0]", [&] { opt.add_flat(w.data(), dw.data(), table); }));
 }
 
+/* Layers that have an optimizer each. */
+void test_elsewhere() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f), b(3, 0.5f), db(3, 2.0f), v(w), c(b);
+    lopt::Optimizer whole, first, second;
+    std::int32_t index = -1;
+    whole.add("w", w, dw, {2, 3});
+    whole.add("b", b, db);
+    first.add("w", v, dw, {2, 3});
+    first.add_elsewhere("b", {3}, &index);
+    CHECK(index == 1);
+    second.add_elsewhere("w", {2, 3});
+    second.add("b", c, db);
+    CHECK(first.inspect_gradients().norm_squared == 6 && second.inspect_gradients(1).norm_squared == 12);
+    for (int step = 0; step < 4; step++) {
+        whole.step();
+        first.step();
+        second.step();
+    }
+    CHECK(v == w && c == b && first.info().tensors_elsewhere == 1);
+    std::vector<unsigned char> bytes;
+    second.write_state(bytes);
+    whole.read_state(bytes.data(), bytes.size(), LOPT_SHARD);
+    CHECK(whole.info().tensors_restored == 1);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "taken", [&] { first.add_elsewhere("b", {3}); }));
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "index", [&] { first.inspect_gradients(2); }));
+}
+
 /* A code that stores the negative gradient. */
 void test_gradient_scale() {
     std::vector<float> w(6, 0.5f), v(w), dw(6, 1.0f), dv(6, -1.0f);
@@ -313,6 +340,7 @@ int main() {
     test_step_with();
     test_add_flat();
     test_average();
+    test_elsewhere();
     test_gradient_scale();
     test_state();
     std::printf("%ld passed, %ld failed\n", passed, failed);

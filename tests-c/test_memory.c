@@ -276,6 +276,7 @@ static int run_scenario(long fail, int persistent, float *result) {
         TRY(&s, lopt_add_tensor(s.opt, name, s.parameters[i], s.gradients[i], shape, rank, &index), (void *)NULL);
         CHECK_INT(index, i);
     }
+    TRY(&s, lopt_add_elsewhere(s.opt, "elsewhere", (int64_t[]){1 << 20, 7}, 2, NULL), (void *)NULL);
     long before_steps = s.b->allocations;
     for (int step = 0; step < 3; step++) CHECK_OK(lopt_step(s.opt));
     CHECK_INT(s.b->allocations, before_steps);

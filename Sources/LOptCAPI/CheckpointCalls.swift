@@ -2,9 +2,12 @@ import CLOpt
 import CLOptShims
 import LOptCore
 
-private func checked(_ contents: UInt32) throws(LOptError) -> CheckpointContents {
-    guard contents <= LOPT_WITH_PARAMETERS else {
-        throw LOptError(.invalidArgument, "contents is \(contents); allowed are 0 and LOPT_WITH_PARAMETERS (1)")
+/// To be written; to be read there may be a part of it alone.
+@inline(never)
+private func checked(_ contents: UInt32, isRead: Bool = false) throws(LOptError) -> CheckpointContents {
+    guard contents <= LOPT_WITH_PARAMETERS || isRead && contents <= LOPT_WITH_PARAMETERS | LOPT_SHARD else {
+        throw LOptError(
+            .invalidArgument, "contents is \(contents); allowed are 0 and LOPT_WITH_PARAMETERS (1), to restore also LOPT_SHARD (2)")
     }
     return CheckpointContents(rawValue: contents)
 }
@@ -23,7 +26,7 @@ public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _
 public func lopt_restore(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
     status { () throws(LOptError) in
         guard let path else { throw missing("path") }
-        try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.restore(path, checked(contents)) }
+        try changing(handle) { opt throws(LOptError) in try opt.pointee.optimizer.restore(path, checked(contents, isRead: true)) }
         return LOPT_OK
     }
 }
@@ -62,7 +65,7 @@ public func lopt_state_read(
         guard let memory else { throw missing("memory") }
         guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
         try changing(handle) { opt throws(LOptError) in
-            try opt.pointee.optimizer.read(UnsafeRawBufferPointer(start: memory, count: size), checked(contents))
+            try opt.pointee.optimizer.read(UnsafeRawBufferPointer(start: memory, count: size), checked(contents, isRead: true))
         }
         return LOPT_OK
     }

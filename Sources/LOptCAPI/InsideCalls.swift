@@ -34,6 +34,22 @@ public func lopt_stats(
     }
 }
 
+@implementation @_cdecl("lopt_inspect_gradients")
+public func lopt_inspect_gradients(
+    _ handle: OpaquePointer!, _ index: Int32, _ gradients: UnsafeMutablePointer<lopt_gradients>!
+) -> lopt_status {
+    status { (host: UInt64) throws(LOptError) in
+        guard let gradients else { throw missing("gradients") }
+        let size = gradients.pointee.struct_size
+        let found = try changing(handle) { opt throws(LOptError) in
+            try opt.pointee.optimizer.inspectGradients(index == -1 ? nil : Int(index), hostFloat: host)
+        }
+        let value = lopt_gradients(struct_size: size, nonfinite: found.nonfinite, norm_squared: found.squares)
+        try deliver(value, to: gradients, size: size, first: MemoryLayout<lopt_gradients>.size, "gradients")
+        return LOPT_OK
+    }
+}
+
 @implementation @_cdecl("lopt_info")
 public func lopt_info(_ handle: OpaquePointer!, _ information: UnsafeMutablePointer<lopt_information>!) -> lopt_status {
     status { () throws(LOptError) in
@@ -51,6 +67,8 @@ public func lopt_info(_ handle: OpaquePointer!, _ information: UnsafeMutablePoin
         value.memory_bytes = Int64(opt.pointee.optimizer.memoryBytes + Allocator.bytes(OptimizerHandle.self, 1))
         value.kernel = cString(opt.pointee.optimizer.kernelName)
         value.total_steps = opt.pointee.optimizer.totalSteps
+        value.tensors_elsewhere = Int32(opt.pointee.optimizer.elsewhere)
+        value.tensors_restored = Int32(opt.pointee.optimizer.restored)
         try deliver(value, to: information, size: size, first: firstInformation, "information")
         return LOPT_OK
     }

@@ -103,6 +103,23 @@ public func lopt_add_tensor(
     _ gradient: UnsafePointer<Float>!, _ shape: UnsafePointer<Int64>!, _ rank: Int32,
     _ index: UnsafeMutablePointer<Int32>!
 ) -> lopt_status {
+    add(handle, name, parameter, gradient, shape, rank, index, isElsewhere: false)
+}
+
+@implementation @_cdecl("lopt_add_elsewhere")
+public func lopt_add_elsewhere(
+    _ handle: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ shape: UnsafePointer<Int64>!, _ rank: Int32,
+    _ index: UnsafeMutablePointer<Int32>!
+) -> lopt_status {
+    add(handle, name, nil, nil, shape, rank, index, isElsewhere: true)
+}
+
+@inline(never)
+private func add(
+    _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ parameter: UnsafeMutablePointer<Float>?,
+    _ gradient: UnsafePointer<Float>?, _ shape: UnsafePointer<Int64>?, _ rank: Int32, _ index: UnsafeMutablePointer<Int32>?,
+    isElsewhere: Bool
+) -> lopt_status {
     status { () throws(LOptError) in
         guard let name else { throw missing("name") }
         try checkRank(rank)
@@ -111,7 +128,8 @@ public func lopt_add_tensor(
         let added = try adding(handle) { opt throws(LOptError) in
             try opt.pointee.optimizer.addTensor(
                 name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
-                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)), startsThreads: false)
+                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)), isElsewhere: isElsewhere,
+                startsThreads: false)
         }
         index?.pointee = Int32(added)
         return LOPT_OK

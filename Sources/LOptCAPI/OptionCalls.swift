@@ -6,7 +6,7 @@ import LOptCore
 /// of bytes.
 private let firstOptions = MemoryLayout<lopt_options>.size - 48
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
-let firstInformation = MemoryLayout<lopt_information>.size - 8
+let firstInformation = MemoryLayout<lopt_information>.size - 16
 
 /// Whether a struct of this size is one that some header had or will have.
 func isSize(_ size: Int, from first: Int) -> Bool { size >= first && size % 8 == 0 }

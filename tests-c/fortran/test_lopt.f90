@@ -40,6 +40,9 @@ program test_lopt
     call not_finite_changes_nothing()
     call resuming_gives_the_same_bits()
     call memory_may_move()
+    call memory_is_passed()
+    call a_flat_buffer()
+    call layers_that_have_an_optimizer_each()
     call averages()
     call options_arrive()
     print "(i0, a, i0, a)", passed, " passed, ", failed, " failed"
@@ -219,6 +222,102 @@ contains
         call opt%bind(3, v, dv, status)
         call check(status == LOPT_ERROR_INVALID_ARGUMENT, "a number that no tensor has")
         call opt%destroy()
+    end subroutine
+
+    subroutine memory_is_passed()
+        type(lopt_optimizer) :: opt, other
+        real(c_float), target :: w(3, 2), dw(3, 2), v(3, 2), moved(3, 2)
+        integer :: i
+        w = 0.5
+        v = 0.5
+        call opt%create()
+        call opt%add("w", moved, dw)
+        call other%create()
+        call other%add("w", v, dw)
+        do i = 1, 4
+            dw = real(i) - w
+            moved = -7
+            call opt%step_with([c_loc(w)], [c_loc(dw)])
+            call other%step()
+        end do
+        call check(all(w == v) .and. all(w /= 0.5) .and. all(moved == -7), "the memory that was passed is stepped")
+        call opt%step_with([c_loc(w), c_loc(v)], [c_loc(dw)], status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "more parameters than gradients")
+        call opt%step_with([c_null_ptr], [c_loc(dw)], status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. index(lopt_last_error(), "NULL") > 0, "no parameter")
+        call opt%destroy()
+        call other%destroy()
+    end subroutine
+
+    subroutine a_flat_buffer()
+        type(lopt_optimizer) :: opt, other
+        real(c_float), target :: w(11), dw(11), v(3, 2), dv(3, 2), b(4), db(4)
+        type(lopt_information) :: information
+        w = 0.5
+        v = 0.5
+        b = 0.5
+        dw = [(real(status), status=1, 11)]
+        dv = reshape(dw(2:7), shape(dv))
+        db = dw(8:11)
+        call opt%create(weights="star-authors-rule")
+        call other%create(weights="star-authors-rule")
+        call opt%add_flat(w, dw, [lopt_flat_entry("v", 1_c_int64_t, [3_c_int64_t, 2_c_int64_t]), &
+            lopt_flat_entry("b", 7_c_int64_t, [4_c_int64_t])])
+        call other%add("v", v, dv)
+        call other%add("b", b, db)
+        call opt%step()
+        call other%step()
+        call check(w(1) == 0.5 .and. all(w(2:7) == reshape(v, [6])) .and. all(w(8:11) == b), "the tensors of a buffer are tensors")
+        call opt%add_flat(w, dw, [lopt_flat_entry("c", 8_c_int64_t, [4_c_int64_t])], status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "a tensor that ends beyond the buffer")
+        call opt%add_flat(w, dw, [lopt_flat_entry("c", 0_c_int64_t, [1_c_int64_t]), &
+            lopt_flat_entry("d", 1_c_int64_t, [1_c_int64_t])], status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. index(lopt_last_error(), "table[1]") > 0, "memory of another tensor")
+        call opt%info(information)
+        call check(information%tensors == 2 .and. information%parameters == 10, "all or none")
+        call opt%destroy()
+        call other%destroy()
+    end subroutine
+
+    subroutine layers_that_have_an_optimizer_each()
+        type(lopt_optimizer) :: whole, first, second
+        type(lopt_gradients) :: gradients
+        type(lopt_information) :: information
+        real(c_float), target :: w(3, 2), dw(3, 2), b(3), db(3), v(3, 2), c(3)
+        integer :: i, place
+        w = 0.5
+        v = 0.5
+        b = 0.5
+        c = 0.5
+        dw = 1
+        db = 2
+        call whole%create()
+        call whole%add("w", w, dw)
+        call whole%add("b", b, db)
+        call first%create()
+        call first%add("w", v, dw)
+        call first%add_elsewhere("b", [3], place)
+        call check(place == 1, "what is elsewhere has a number")
+        call second%create()
+        call second%add_elsewhere("w", [3, 2])
+        call second%add("b", c, db)
+        call second%inspect_gradients(-1, gradients)
+        call check(gradients%norm_squared == 12 .and. gradients%nonfinite == 0, "a look at the gradients")
+        do i = 1, 4
+            call whole%step()
+            call first%step()
+            call second%step()
+        end do
+        call check(all(v == w) .and. all(c == b), "the bits are those of one optimizer")
+        call second%save("shard.safetensors")
+        call whole%restore("shard.safetensors", status=status)
+        call check(status == LOPT_ERROR_MISMATCH, "a shard is no checkpoint of all")
+        call whole%restore("shard.safetensors", shard=.true.)
+        call whole%info(information)
+        call check(information%tensors_restored == 1 .and. information%tensors_elsewhere == 0, "a shard that is known to be one")
+        call whole%destroy()
+        call first%destroy()
+        call second%destroy()
     end subroutine
 
     subroutine averages()

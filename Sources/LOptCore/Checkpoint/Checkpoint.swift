@@ -1,6 +1,6 @@
 import CLOptShims
 
-/// Checkpoints: the accumulators and counters of every tensor in a safetensors file.
+/// Checkpoints: the accumulators and counters of every tensor that is not elsewhere in a safetensors file.
 ///
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
@@ -72,7 +72,7 @@ extension Optimizer {
         if architecture.kind == .pooled {
             try writer.tensor(UnsafeRawBufferPointer(Optimizer.totalStepsSuffix), .i64, SafeTensors.Shape(1))
         }
-        for i in 0..<count {
+        for i in 0..<count where !tensors[i].isElsewhere {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {
@@ -107,7 +107,7 @@ extension Optimizer {
             try taker.take(UnsafeRawBufferPointer(rebasing: counters.bytes[..<8]))
             taker.end(UnsafeRawBufferPointer(start: nil, count: 0), Optimizer.totalStepsSuffix)
         }
-        for i in 0..<count {
+        for i in 0..<count where !tensors[i].isElsewhere {
             let t = tensors[i]
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {

@@ -7,6 +7,8 @@ public struct CheckpointContents: OptionSet, Sendable {
 
     /// The parameters, so that one file is a consistent whole.
     public static let parameters = CheckpointContents(rawValue: 1)
+    /// To be restored: it may have some of the tensors alone, the others stay as they are.
+    public static let shard = CheckpointContents(rawValue: 2)
 }
 
 /// An array of a tensor as a checkpoint holds it: `planes` pieces of `pieceBytes`, `stride` bytes apart in memory and side
@@ -46,6 +48,7 @@ protocol PieceTaker: ~Copyable {
 }
 
 extension SafeTensorsWriter: PieceTaker {
+    @inline(never)
     mutating func take(_ bytes: UnsafeRawBufferPointer) throws(LOptError) { try data(bytes) }
     func end(_ name: UnsafeRawBufferPointer, _ suffix: StaticString) {}
 }

@@ -25,10 +25,12 @@ struct CheckpointDigests: PieceTaker {
     /// Of the arrays: it stays right if a tool writes them in another order.
     private(set) var content = ContentDigest()
 
+    @inline(never)
     mutating func take(_ bytes: UnsafeRawBufferPointer) {
         data.update(bytes)
         content.update(bytes)
     }
 
+    @inline(never)
     mutating func end(_ name: UnsafeRawBufferPointer, _ suffix: StaticString) { content.end(name, suffix: suffix) }
 }

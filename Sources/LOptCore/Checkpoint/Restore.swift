@@ -7,9 +7,9 @@ extension Optimizer {
     /// first difference, if it is of something else.
     public mutating func restore(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
         let file = try InputFile(path: path)
-        // Not to read gigabytes of something else into memory.
+        // Not to read gigabytes of something else into memory; what is elsewhere may be in the file too.
         let expected = try size(.parameters)
-        guard file.size <= 2 * expected + 65_536 else {
+        guard elsewhere > 0 || file.size <= 2 * expected + 65_536 else {
             throw LOptError(
                 .mismatch, "'\(path)' has \(file.size) bytes; a checkpoint of these tensors has \(expected) at most")
         }
@@ -80,8 +80,11 @@ extension Optimizer {
             }
             if changing { totalSteps = counters.pointer[0] }
         }
-        for i in 0..<count {
+        var found = 0
+        for i in 0..<count where !tensors[i].isElsewhere {
             let t = tensors[i]
+            if contents.contains(.shard), reader.index(t.identity.name, "/momentum") == nil { continue }
+            found += 1
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
@@ -129,6 +132,7 @@ extension Optimizer {
                 tensors[i].progress.pooled.isKnown = pooled.pointer[PooledTerm.dynamic + 1] != 0
             }
         }
+        if changing { restored = found }
     }
 
     /// Where counters stop: above any number of steps that can be taken, and exact in f64, which is what readers may use.
@@ -146,6 +150,7 @@ extension Optimizer {
         }
     }
 
+    @inline(never)
     private static func checkRestored(_ value: Double, _ name: StaticString) throws(LOptError) {
         try asCheckpoint { () throws(LOptError) in try checkScale(value, name) }
     }
@@ -213,17 +218,26 @@ private struct CheckpointReader: ~Copyable {
         return digest.value
     }
 
+    private func full(_ tensor: UnsafeRawBufferPointer, _ suffix: StaticString) -> UnsafeRawBufferPointer {
+        for i in 0..<tensor.count { name.pointer[i] = tensor[i] }
+        let count = tensor.count + suffix.utf8CodeUnitCount
+        for i in tensor.count..<count { name.pointer[i] = suffix.utf8Start[i - tensor.count] }
+        return UnsafeRawBufferPointer(start: name.pointer, count: count)
+    }
+
+    /// Where an array of a tensor is.
+    @inline(never)
+    func index(_ tensor: UnsafeRawBufferPointer, _ suffix: StaticString) -> Int? {
+        table.index(of: full(tensor, suffix), near: next)
+    }
+
     /// The bytes of an array that must be there with this type and shape, or as a row of numbers with as many of `counts`.
     private mutating func find(
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
         _ shape: SafeTensors.Shape, or counts: ClosedRange<Int>? = nil
     ) throws(LOptError) -> UnsafeRawBufferPointer {
-        for i in 0..<tensor.count { name.pointer[i] = tensor[i] }
-        let count = tensor.count + suffix.utf8CodeUnitCount
-        for i in tensor.count..<count { name.pointer[i] = suffix.utf8Start[i - tensor.count] }
-        let wanted = UnsafeRawBufferPointer(start: name.pointer, count: count)
-        guard let index = table.index(of: wanted, near: next) else {
-            throw LOptError(.mismatch, "the checkpoint has no '\(wanted)'")
+        guard let index = index(tensor, suffix) else {
+            throw LOptError(.mismatch, "the checkpoint has no '\(full(tensor, suffix))'")
         }
         next = index + 1
         let entry = table[index]
@@ -231,12 +245,13 @@ private struct CheckpointReader: ~Copyable {
         guard entry.type == type, entry.shape == shape || isRow && counts?.contains(length) == true else {
             throw LOptError(
                 .mismatch,
-                "'\(wanted)' is \(type.name) \(shape.text) here, \(entry.type.name) \(entry.shape.text) in the checkpoint")
+                "'\(entry.name)' is \(type.name) \(shape.text) here, \(entry.type.name) \(entry.shape.text) in the checkpoint")
         }
         return UnsafeRawBufferPointer(rebasing: bytes[entry.data])
     }
 
     /// An array of the state.
+    @inline(never)
     mutating func take(
         _ tensor: UnsafeRawBufferPointer, _ section: CheckpointSection, changing: Bool
     ) throws(LOptError) {
@@ -249,6 +264,7 @@ private struct CheckpointReader: ~Copyable {
     }
 
     /// A few numbers, as many of `counts` as the checkpoint has: the least or the most.
+    @inline(never)
     mutating func take<T: BitwiseCopyable>(
         _ tensor: UnsafeRawBufferPointer, _ suffix: StaticString, _ type: SafeTensors.ElementType,
         into numbers: UnsafeMutablePointer<T>, _ counts: ClosedRange<Int>

@@ -36,6 +36,7 @@ extension Optimizer {
     public func getAverage(_ index: Int, into out: UnsafeMutablePointer<Float>, count: Int) throws(LOptError) {
         try checkIndex(index)
         let t = tensors[index]
+        guard !t.isElsewhere else { throw LOptError(.invalidArgument, "tensor '\(t.identity.name)' is elsewhere") }
         guard count == t.geometry.count else {
             throw LOptError(.invalidArgument, "count is \(count); tensor '\(t.identity.name)' has \(t.geometry.count) elements")
         }

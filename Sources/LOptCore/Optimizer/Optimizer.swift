@@ -110,6 +110,10 @@ public struct Optimizer: ~Copyable {
     var areAveragesSwapped = false
     /// Elements of all tensors.
     public private(set) var parameters = 0
+    /// How many of the tensors are elsewhere.
+    public private(set) var elsewhere = 0
+    /// How many tensors the last checkpoint that was restored had for this optimizer.
+    public internal(set) var restored = 0
 
     public init(_ weights: borrowing Weights, _ options: OptimizerOptions) throws(LOptError) {
         try Optimizer.validate(options)
@@ -246,19 +250,23 @@ public struct Optimizer: ~Copyable {
     // MARK: Tensors
 
     /// Adds a tensor, t = 0, and returns its index. `parameter` and `gradient` hold as many f32 numbers as the shape says,
-    /// row-major, at any alignment; they may be nil if that is none.
+    /// row-major, at any alignment; they may be nil if that is none. One that is elsewhere takes its place in the network alone.
     public mutating func addTensor(
         name: UnsafeRawBufferPointer, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?,
-        shape: UnsafeBufferPointer<Int64>, startsThreads: Bool = true
+        shape: UnsafeBufferPointer<Int64>, isElsewhere: Bool = false, startsThreads: Bool = true
     ) throws(LOptError) -> Int {
         try checkName(name)
-        let elements = try Geometry.elements(shape)
+        var elements = try Geometry.elements(shape)
+        if isElsewhere {
+            guard options.maxGradientNorm == 0 else { throw Optimizer.noNorm() }
+            elements = 0
+        }
         let span = try checkMemory(parameter, gradient, elements)
         guard count < Int(Int32.max) else { throw LOptError(.invalidArgument, "there are 2^31 - 1 tensors already") }
         try makeRoom()
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
-            architecture: rule.architecture, isAveraged: options.average.kind != .none, allocator: options.allocator)
+            architecture: rule.architecture, isAveraged: options.average.kind != .none, isElsewhere: isElsewhere, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
@@ -267,6 +275,7 @@ public struct Optimizer: ~Copyable {
             layers.last = count
         }
         count += 1
+        if isElsewhere { elsewhere += 1 }
         parameters += elements
         if startsThreads { startThreads() }
         return count - 1

@@ -25,7 +25,7 @@ extension Optimizer {
     }
 
     /// The sum of g^2, from what the gradient pass has left.
-    private func gradientSquares(_ t: Tensor) -> Double {
+    func gradientSquares(_ t: Tensor) -> Double {
         var sum = 0.0
         if t.geometry.isFactored {
             for i in 0..<(t.geometry.sums.columnChunks * t.geometry.leadCount) { sum += Double(t.memory.view.lead_partial[i]) }

@@ -18,23 +18,80 @@ extension Optimizer {
     /// One step of one tensor.
     public mutating func step(_ index: Int, hostFloat: UInt64? = nil) throws(LOptError) -> StepOutcome {
         try checkIndex(index)
-        guard options.maxGradientNorm == 0 else {
-            throw LOptError(
-                .invalidArgument, "max_gradient_norm needs all gradients at once: lopt_step. By tensor, lopt_set_gradient_scale clips")
-        }
+        guard options.maxGradientNorm == 0 else { throw Optimizer.noNorm() }
         return try step(index..<(index + 1), isWhole: false, hostFloat)
+    }
+
+    static func noNorm() -> LOptError {
+        LOptError(
+            .invalidArgument, "max_gradient_norm needs all gradients at once: lopt_step. By parts, lopt_set_gradient_scale clips")
     }
 
     private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
         try checkSwap()
-        for i in range where !tensors[i].options.isFrozen { try checkBound(i) }
-        let floatState = lopt_system_enter_float()
-        pool.hostFloat = hostFloat ?? floatState
+        try checkBound(range)
+        let floatState = enterFloat(hostFloat)
         rule.holdBLAS()
         defer {
             rule.releaseBLAS()
             lopt_system_restore_float(floatState)
         }
+        var work = look(range)
+        let outcome = judge(range)
+        if case .skipped(let first, _) = outcome {
+            if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
+            if options.nonfinite == .skipStep { return outcome }
+        }
+        if options.maxGradientNorm > 0 { clip(range) }
+        noteStep(range, isWhole: isWhole)
+        // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
+        var begin = range.lowerBound
+        while begin < range.upperBound {
+            var end = begin, elements = 0
+            while end < range.upperBound && (end == begin || elements < Work.batchElements) {
+                elements += tensors[end].geometry.count
+                end += 1
+            }
+            work.stepBatch(begin..<end, on: pool)
+            begin = end
+        }
+        return outcome
+    }
+
+    /// Of one tensor, or of all with nil, that a step would take: how many elements are not finite, and the sum of the squares as the
+    /// step would see them, infinite if there are any. Changes nothing.
+    public mutating func inspectGradients(
+        _ index: Int?, hostFloat: UInt64? = nil
+    ) throws(LOptError) -> (nonfinite: Int64, squares: Double) {
+        if let index { try checkIndex(index) }
+        let range = index.map { $0..<($0 + 1) } ?? 0..<count
+        try checkBound(range)
+        guard !range.isEmpty else { return (0, 0) }
+        let floatState = enterFloat(hostFloat)
+        defer { lopt_system_restore_float(floatState) }
+        _ = look(range)
+        var nonfinite: Int64 = 0, squares = 0.0
+        for i in range where !tensors[i].isPassedOver {
+            if tensors[i].largestGradient > Optimizer.largestGradientBits { nonfinite += countNonfinite(tensors[i]) }
+            squares += gradientSquares(tensors[i])
+        }
+        return (nonfinite, nonfinite > 0 ? .infinity : squares)
+    }
+
+    private mutating func checkBound(_ range: Range<Int>) throws(LOptError) {
+        for i in range where !tensors[i].isPassedOver { try checkBound(i) }
+    }
+
+    /// The floating-point environment of a step; returns that of before.
+    private mutating func enterFloat(_ hostFloat: UInt64?) -> UInt64 {
+        let floatState = lopt_system_enter_float()
+        pool.hostFloat = hostFloat ?? floatState
+        return floatState
+    }
+
+    /// Sweep A over these tensors; the rest of a step goes on from there.
+    @inline(never)
+    private mutating func look(_ range: Range<Int>) -> Work {
         var elements = 0
         for i in range {
             elements += tensors[i].geometry.count
@@ -50,26 +107,7 @@ extension Optimizer {
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count, layers: layers, totalSteps: totalSteps)
         work.run(.look, range, on: pool)
-        let outcome = judge(range)
-        if case .skipped(let first, _) = outcome {
-            if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
-            if options.nonfinite == .skipStep { return outcome }
-        }
-        if options.maxGradientNorm > 0 { clip(range) }
-        noteStep(range, isWhole: isWhole)
-        // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
-        var begin = range.lowerBound
-        while begin < range.upperBound {
-            var end = begin
-            elements = 0
-            while end < range.upperBound && (end == begin || elements < Work.batchElements) {
-                elements += tensors[end].geometry.count
-                end += 1
-            }
-            work.stepBatch(begin..<end, on: pool)
-            begin = end
-        }
-        return outcome
+        return work
     }
 
     /// For `statistics`: a step of the whole is a step by itself. Steps of single tensors are one step together, until one
@@ -86,7 +124,7 @@ extension Optimizer {
     private mutating func judge(_ range: Range<Int>) -> StepOutcome {
         var first = -1, bad = 0
         for i in range {
-            tensors[i].step.isSkipped = tensors[i].options.isFrozen
+            tensors[i].step.isSkipped = tensors[i].isPassedOver
             guard !tensors[i].step.isSkipped else { continue }
             let largest = tensors[i].largestGradient
             tensors[i].step.isIdle = rule.architecture.skipIdleTensors && tensors[i].geometry.count > 0
@@ -98,7 +136,7 @@ extension Optimizer {
         }
         guard bad > 0 else { return .done }
         if options.nonfinite != .error {
-            for i in range where !tensors[i].options.isFrozen {
+            for i in range where !tensors[i].isPassedOver {
                 if tensors[i].step.isSkipped { Optimizer.count(&tensors[i].progress.nonfinite, countNonfinite(tensors[i])) }
                 if tensors[i].step.isSkipped || options.nonfinite == .skipStep { Optimizer.count(&tensors[i].progress.stepsSkipped, 1) }
             }

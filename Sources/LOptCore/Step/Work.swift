@@ -64,7 +64,7 @@ struct Work {
     }
 
     private func items(_ t: UnsafeMutablePointer<Tensor>) -> Int {
-        if case .look = phase { return t.pointee.options.isFrozen ? 0 : t.pointee.geometry.sumChunks }
+        if case .look = phase { return t.pointee.isPassedOver ? 0 : t.pointee.geometry.sumChunks }
         if t.pointee.step.isSkipped { return 0 }
         if case .open = phase { return 1 }
         if t.pointee.isSmall || t.pointee.step.isIdle { return 0 }

@@ -3,6 +3,8 @@ import CLOptShims
 /// One tensor of an optimizer. Plain memory; the optimizer owns it.
 struct Tensor {
     let identity: TensorIdentity
+    /// Another optimizer has it: here are its name and shape, no elements.
+    let isElsewhere: Bool
     let geometry: Geometry
     var memory: TensorMemory
     var options = TensorOptions()
@@ -14,15 +16,20 @@ struct Tensor {
     /// At t = 0.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
-        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, allocator: Allocator
+        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, isElsewhere: Bool, allocator: Allocator
     ) throws(LOptError) {
-        geometry = architecture.kind == .pooled ? try Geometry(flat: Geometry.elements(shape)) : try Geometry(shape: shape)
+        let elements = isElsewhere ? 0 : try Geometry.elements(shape)
+        geometry = architecture.kind == .pooled || isElsewhere ? Geometry(flat: elements) : try Geometry(shape: shape)
+        self.isElsewhere = isElsewhere
         memory = try TensorMemory(
             geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, allocator)
         memory.view.parameter = parameter
         memory.view.gradient = gradient
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
     }
+
+    /// Steps take no notice of it.
+    var isPassedOver: Bool { options.isFrozen || isElsewhere }
 
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }

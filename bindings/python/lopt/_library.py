@@ -6,7 +6,7 @@ from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_double, c_int3
 
 _folder = os.path.dirname(os.path.abspath(__file__))
 
-WITH_PARAMETERS = 1
+WITH_PARAMETERS, SHARD = 1, 2
 SKIPPED_NONFINITE = 1
 
 
@@ -71,12 +71,36 @@ class _Statistics(Structure):
     ]
 
 
+class _Gradients(Structure):
+    _fields_ = [("struct_size", c_size_t), ("nonfinite", c_int64), ("norm_squared", c_double)]
+
+
+class _Information(Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("isa", c_int32),
+        ("threads", c_int32),
+        ("tensors", c_int32),
+        ("uses_total_steps", c_int32),
+        ("parameters", c_int64),
+        ("state_bytes", c_int64),
+        ("memory_bytes", c_int64),
+        ("kernel", c_char_p),
+        ("total_steps", c_int64),
+        ("tensors_elsewhere", c_int32),
+        ("tensors_restored", c_int32),
+    ]
+
+
 _lopt = ctypes.CDLL(os.path.join(library_dir(), "liblopt.so.0"))
 _signatures = {
     "lopt_create": [c_void_p, POINTER(_Options), POINTER(c_void_p)],
     "lopt_add_tensor": [c_void_p, c_char_p, c_void_p, c_void_p, POINTER(c_int64), c_int32, POINTER(c_int32)],
+    "lopt_add_elsewhere": [c_void_p, c_char_p, POINTER(c_int64), c_int32, POINTER(c_int32)],
     "lopt_bind": [c_void_p, c_int32, c_void_p, c_void_p],
     "lopt_step": [c_void_p],
+    "lopt_inspect_gradients": [c_void_p, c_int32, POINTER(_Gradients)],
+    "lopt_info": [c_void_p, POINTER(_Information)],
     "lopt_options_init": [POINTER(_Options), c_size_t],
     "lopt_tensor_options_init": [POINTER(_TensorOptions), c_size_t],
     "lopt_set_tensor_options": [c_void_p, c_int32, POINTER(_TensorOptions)],
@@ -213,6 +237,14 @@ class Optimizer:
         self._memory.append(owner)
         return index.value
 
+    def add_elsewhere(self, name, shape):
+        """Adds a tensor of the same network that another optimizer steps, of another process perhaps; returns its number."""
+        index = c_int32()
+        extents = (c_int64 * max(1, len(shape)))(*shape)
+        _check(_lopt.lopt_add_elsewhere(self._handle, _path_or_name(name), extents, len(shape), byref(index)))
+        self._memory.append(None)
+        return index.value
+
     def bind_memory(self, index, parameter, gradient, owner):
         _check(_lopt.lopt_bind(self._handle, index, parameter, gradient))
         self._memory[index] = owner
@@ -221,6 +253,11 @@ class Optimizer:
         """Reads every gradient, updates every parameter. True, or False for a step that was not taken because a gradient
         was not finite."""
         return _check(_lopt.lopt_step(self._handle)) != SKIPPED_NONFINITE
+
+    def inspect_gradients(self, index=-1):
+        """What the next step would see of one tensor, or of all with -1: a dictionary with "nonfinite", a number of elements, and
+        "norm_squared". Changes nothing."""
+        return self._read(_lopt.lopt_inspect_gradients, _Gradients, index)
 
     def set_lr_scale(self, lr_scale):
         _check(_lopt.lopt_set_lr_scale(self._handle, lr_scale))
@@ -249,9 +286,16 @@ class Optimizer:
 
     def stats(self, index=-1):
         """lopt_statistics as a dictionary; -1: of all tensors together."""
-        statistics = _Statistics(struct_size=ctypes.sizeof(_Statistics))
-        _check(_lopt.lopt_stats(self._handle, index, byref(statistics)))
-        return {name: getattr(statistics, name) for name, _ in _Statistics._fields_[1:]}
+        return self._read(_lopt.lopt_stats, _Statistics, index)
+
+    def info(self):
+        """lopt_information as a dictionary."""
+        return self._read(_lopt.lopt_info, _Information)
+
+    def _read(self, call, structure, *arguments):
+        value = structure(struct_size=ctypes.sizeof(structure))
+        _check(call(self._handle, *arguments, byref(value)))
+        return {name: getattr(value, name) for name, _ in structure._fields_[1:]}
 
     def state(self, with_parameters=False):
         """A checkpoint, as bytes of a safetensors file."""
@@ -261,7 +305,9 @@ class Optimizer:
         _check(_lopt.lopt_state_write(self._handle, contents, (c_char * len(memory)).from_buffer(memory), len(memory)))
         return bytes(memory)
 
-    def load_state(self, state, with_parameters=False):
-        """Resumes from what state() returned, for the same tensors and weights; the same bits as never having stopped."""
+    def load_state(self, state, with_parameters=False, shard=False):
+        """Resumes from what state() returned, for the same tensors and weights; the same bits as never having stopped.
+        shard: it may have some of the tensors alone; info()["tensors_restored"] is how many it had."""
         state = bytes(state)
-        _check(_lopt.lopt_state_read(self._handle, WITH_PARAMETERS if with_parameters else 0, state, len(state)))
+        contents = (WITH_PARAMETERS if with_parameters else 0) | (SHARD if shard else 0)
+        _check(_lopt.lopt_state_read(self._handle, contents, state, len(state)))

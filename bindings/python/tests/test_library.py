@@ -167,6 +167,30 @@ class Library(unittest.TestCase):
         with self.assertRaises(lopt.Error):
             opt.average(0, array.array("f", [0] * 5))
 
+    def test_layers_that_have_an_optimizer_each(self):
+        shapes = {"w": [2, 3], "b": [3]}
+        memory = [{name: (array.array("f", [0.5] * n), array.array("f", [1] * n)) for name, n in (("w", 6), ("b", 3))} for _ in range(2)]
+        whole, parts = lopt.Optimizer(), {"w": lopt.Optimizer(), "b": lopt.Optimizer()}
+        for number, (name, shape) in enumerate(shapes.items()):
+            whole.add(name, *memory[0][name], shape)
+            for own, opt in parts.items():
+                if own == name:
+                    self.assertEqual(opt.add(name, *memory[1][name], shape), number)
+                else:
+                    self.assertEqual(opt.add_elsewhere(name, shape), number)
+        self.assertEqual(parts["b"].inspect_gradients(), {"nonfinite": 0, "norm_squared": 3})
+        self.assertEqual(parts["b"].inspect_gradients(0)["norm_squared"], 0)
+        for opt in (whole, *parts.values()):
+            for _ in range(4):
+                opt.step()
+        for name in shapes:
+            self.assertEqual(memory[0][name][0], memory[1][name][0])
+        whole.load_state(parts["b"].state(), shard=True)
+        self.assertEqual(whole.info()["tensors_restored"], 1)
+        self.assertEqual(parts["w"].info()["tensors_elsewhere"], 1)
+        with self.assertRaises(lopt.Error):
+            whole.load_state(parts["b"].state())
+
     def test_memory_is_kept_alive(self):
         """What was added is still there when the caller has let go of it."""
         opt = lopt.Optimizer()

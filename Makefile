@@ -265,7 +265,7 @@ install-files:
 	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > '$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
 	$(Q)install -m 644 README.md LICENSE '$(into_doc)'
 	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/*.cpp) $(addprefix examples-c/,Makefile README.md) '$(into_doc)/examples'
-	$(Q)install -Dm 644 -t '$(into_doc)/examples-fortran' $(wildcard examples-fortran/*)
+	$(Q)for folder in fortran mpi; do install -Dm 644 -t '$(into_doc)'/examples-$$folder examples-$$folder/*; done
 	$(Q)$(if $(command),install -D -s -m 755 $(command) '$(into_bin)/lopt')
 	$(Q)for folder in digits text $(if $(command),fashion tabular picture); do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
 

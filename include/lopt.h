@@ -31,7 +31,8 @@
  * Build it with:  cc program.c $(pkg-config --cflags --libs lopt)
  * At run time the library needs a C library that has the calls it was built with: built with glibc 2.34 or newer it needs
  * 2.34, built with an older glibc that one.
- * Beside this file lie lopt.hpp for C++17, lopt.f90 for Fortran 2018 and lopt_openmp.h for codes with OpenMP.
+ * Beside this file lie lopt.hpp for C++17, lopt.f90 for Fortran 2018, lopt_openmp.h for codes with OpenMP, and lopt_mpi.h for
+ * training over MPI ranks.
  *
  * THREADS.  An optimizer is used by one thread at a time. Different optimizers may be used at the same time, and one
  * lopt_weights may be shared by all of them. Signals are blocked in the threads that lopt starts; these may run on all

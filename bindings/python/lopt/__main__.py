@@ -11,7 +11,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m lopt", description="Flags for programs in C and C++: cc prog.c $(python -m lopt --cflags --libs)"
     )
-    parser.add_argument("--cflags", action="store_true", help="where lopt.h, lopt.hpp and lopt_openmp.h are")
+    parser.add_argument("--cflags", action="store_true", help="where lopt.h, lopt.hpp and the other headers are")
     parser.add_argument("--libs", action="store_true", help="the shared library; the program finds it where it is now")
     parser.add_argument("--static", action="store_true", help="with --libs: liblopt.a, which becomes part of the program")
     parser.add_argument("--version", action="version", version=__version__)

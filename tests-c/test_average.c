@@ -28,7 +28,7 @@ static float *average_of(const lopt_optimizer *opt, const problem *p, int i) {
 }
 
 /* f64 beside f32, which rounds once in a step. Some tensors rest in some steps, in three ways. */
-static void test_formula(int32_t kind, double span, int threads) {
+static void test_average_follows_its_formula(int32_t kind, double span, int threads) {
     enum { STEPS = 25 };
     problem p, q;
     problem_large(&p), problem_large(&q);
@@ -79,7 +79,7 @@ static void test_formula(int32_t kind, double span, int threads) {
 }
 
 /* One call for all, one for each, with any number of threads: the same bits. */
-static void test_same_bits(void) {
+static void test_threads_and_single_steps_change_no_bit(void) {
     problem p, q;
     problem_large(&p), problem_large(&q);
     lopt_optimizer *opt = make(&p, LOPT_AVERAGE_GROWING, 3, 3), *other = make(&q, LOPT_AVERAGE_GROWING, 3, 1);
@@ -96,7 +96,7 @@ static void test_same_bits(void) {
 }
 
 /* In and out, at any address of floats: the bits of both, whatever they are. In between nothing that would mix them up. */
-static void test_swap(void) {
+static void test_swapping_twice_gives_the_bits_back(void) {
     static float unaligned[64 + 1], gradient[64], average[64], parameter[64], now[64], *parameters[2], *gradients[2];
     float *w = (float *)(void *)((char *)unaligned + 1), late[3] = {1, 2, 3}, late_gradient[3] = {1, 1, 1};
     lopt_options options = problem_options();
@@ -157,7 +157,7 @@ static void test_swap(void) {
 }
 
 /* An element that was NaN or a mask for a while. */
-static void test_strange_elements(int32_t kind) {
+static void test_strange_element_leaves_nothing_behind(int32_t kind) {
     problem p;
     problem_small(&p);
     lopt_optimizer *opt = make(&p, kind, 0, 1);
@@ -184,7 +184,7 @@ static void test_strange_elements(int32_t kind) {
 }
 
 /* Resuming gives the same bits; a checkpoint without averages begins them anew; one with them goes without. */
-static void test_checkpoint(int32_t kind) {
+static void test_resuming_gives_the_same_averages(int32_t kind) {
     problem p, q, r;
     problem_large(&p), problem_large(&q), problem_large(&r);
     lopt_optimizer *opt = make(&p, kind, 5, 1), *other = make(&q, kind, 5, 2), *plain = make(&r, LOPT_AVERAGE_NONE, 0, 1);
@@ -219,7 +219,7 @@ static void *allocate(void *context, size_t size, size_t alignment) {
 static void deallocate(void *context, void *pointer, size_t size) { (void)context, (void)size, free(pointer); }
 
 /* 4 bytes a parameter, counted; where they are not to be had the tensor is not added. */
-static void test_memory(void) {
+static void test_memory_is_four_bytes_a_parameter(void) {
     problem p, q;
     problem_large(&p), problem_large(&q);
     lopt_optimizer *opt = make(&p, LOPT_AVERAGE_EMA, 0, 1), *plain = make(&q, LOPT_AVERAGE_NONE, 0, 1);
@@ -250,18 +250,20 @@ static void test_memory(void) {
 }
 
 int main(void) {
-    test_formula(LOPT_AVERAGE_GROWING, 0, 1), test_formula(LOPT_AVERAGE_GROWING, 1, 3), test_formula(LOPT_AVERAGE_EMA, 4, 2);
-    test_formula(LOPT_AVERAGE_EMA, 0, 1), test_formula(LOPT_AVERAGE_EMA, 1, 1);
-    test_same_bits();
-    test_swap();
-    test_strange_elements(LOPT_AVERAGE_GROWING), test_strange_elements(LOPT_AVERAGE_EMA);
-    test_checkpoint(LOPT_AVERAGE_GROWING), test_checkpoint(LOPT_AVERAGE_EMA);
-    test_memory();
+    test_average_follows_its_formula(LOPT_AVERAGE_GROWING, 0, 1), test_average_follows_its_formula(LOPT_AVERAGE_GROWING, 1, 3);
+    test_average_follows_its_formula(LOPT_AVERAGE_EMA, 4, 2);
+    test_average_follows_its_formula(LOPT_AVERAGE_EMA, 0, 1), test_average_follows_its_formula(LOPT_AVERAGE_EMA, 1, 1);
+    test_threads_and_single_steps_change_no_bit();
+    test_swapping_twice_gives_the_bits_back();
+    test_strange_element_leaves_nothing_behind(LOPT_AVERAGE_GROWING);
+    test_strange_element_leaves_nothing_behind(LOPT_AVERAGE_EMA);
+    test_resuming_gives_the_same_averages(LOPT_AVERAGE_GROWING), test_resuming_gives_the_same_averages(LOPT_AVERAGE_EMA);
+    test_memory_is_four_bytes_a_parameter();
     weights = "made pooled";
-    test_formula(LOPT_AVERAGE_GROWING, 0, 2), test_formula(LOPT_AVERAGE_EMA, 4, 1);
-    test_same_bits();
-    test_strange_elements(LOPT_AVERAGE_GROWING);
-    test_checkpoint(LOPT_AVERAGE_EMA);
-    test_memory();
+    test_average_follows_its_formula(LOPT_AVERAGE_GROWING, 0, 2), test_average_follows_its_formula(LOPT_AVERAGE_EMA, 4, 1);
+    test_threads_and_single_steps_change_no_bit();
+    test_strange_element_leaves_nothing_behind(LOPT_AVERAGE_GROWING);
+    test_resuming_gives_the_same_averages(LOPT_AVERAGE_EMA);
+    test_memory_is_four_bytes_a_parameter();
     return check_end();
 }

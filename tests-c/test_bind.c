@@ -22,7 +22,7 @@ static void fill(float *to, uint64_t seed) {
 /* ---- Many at once ------------------------------------------------------------------------------------------------- */
 
 /* Tensors go round in a ring of places, with their values: every step gives the bits of tensors that stay where they are. */
-static void test_ring(void) {
+static void test_parameters_may_take_each_others_place(void) {
     enum { TENSORS = 5, TURNS = 7 };
     static float places[TENSORS][N], read[TENSORS][N], still[TENSORS][N], gradients[TENSORS][N], carried[TENSORS][N];
     lopt_optimizer *moving = make(), *staying = make();
@@ -59,7 +59,7 @@ static int touches(size_t a, size_t a_size, size_t b, size_t b_size) { return a 
 
 /* Hundreds of random bindings of tensors of many sizes: each is refused or done as the rule says that is checked here pair by
  * pair, and after a refusal every tensor is where it was: the optimizer refuses and allows the same things then. */
-static void test_random(void) {
+static void test_bindings_are_refused_by_the_rule_alone(void) {
     enum { TENSORS = 30, POOL = 1200 };
     static float parameters[POOL], gradients[POOL];
     struct { size_t at, gradient_at, size; int bound; } now[TENSORS], next[TENSORS];
@@ -110,7 +110,7 @@ static void test_random(void) {
 
 /* A backward pass in an arena: the gradient of each layer is read, and then its memory becomes another tensor's gradient, or its
  * parameter. The same bits as with memory of its own for each. A gradient that is to be read again is looked at again. */
-static void test_arena(void) {
+static void test_gradient_is_free_memory_once_read(void) {
     static float arena[2 * N], first[N], own[2][N], own_gradients[2][N];
     lopt_optimizer *opt = make(), *other = make();
     float *gradient = arena, *reused = arena + N;
@@ -152,7 +152,7 @@ static void set_frozen(lopt_optimizer *opt, int32_t index, int frozen) {
 }
 
 /* Every combination of what "b" lacks and of being frozen: steps refuse when it matters, naming it, and change nothing. */
-static void test_missing(void) {
+static void test_missing_memory_is_refused_when_it_matters(void) {
     static float a[N], da[N], b[N], db[N];
     for (int lacks = 0; lacks < 4; lacks++) {
         for (int frozen = 0; frozen < 2; frozen++) {
@@ -235,7 +235,7 @@ static lopt_optimizer *make_many(int bound, lopt_nonfinite policy) {
 }
 
 /* Memory that moves at every step, or now and then, gives the bits of memory that stays; between the calls the old is free. */
-static void test_step_with(void) {
+static void test_memory_passed_to_a_step_is_bound(void) {
     lopt_optimizer *opt = make_many(0, LOPT_NONFINITE_SKIP_STEP), *other = make_many(1, LOPT_NONFINITE_SKIP_STEP);
     for (int i = 0; i < MANY; i++) fill(resting[i], 40 + (uint64_t)i);
     for (int turn = 0; turn < 24; turn++) {
@@ -263,7 +263,7 @@ static void test_step_with(void) {
 
 /* Whatever is wrong with whichever tensor, in memory that is otherwise good and elsewhere: nothing is written there, and the
  * tensors are where they were. */
-static void test_step_with_refused(void) {
+static void test_refused_step_leaves_memory_where_it_was(void) {
     enum { NO_PARAMETER, NO_GRADIENT, SAME_PARAMETERS, GRADIENT_IN_PARAMETER, BEYOND, NONFINITE, WRONGS };
     for (int wrong = 0; wrong < WRONGS; wrong++) {
         for (int which = 0; which < MANY; which++) {
@@ -308,11 +308,11 @@ static void test_step_with_refused(void) {
 }
 
 int main(void) {
-    test_step_with();
-    test_step_with_refused();
-    test_ring();
-    test_random();
-    test_arena();
-    test_missing();
+    test_memory_passed_to_a_step_is_bound();
+    test_refused_step_leaves_memory_where_it_was();
+    test_parameters_may_take_each_others_place();
+    test_bindings_are_refused_by_the_rule_alone();
+    test_gradient_is_free_memory_once_read();
+    test_missing_memory_is_refused_when_it_matters();
     return check_end();
 }

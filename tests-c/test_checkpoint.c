@@ -69,7 +69,7 @@ static int32_t isa_of(lopt_optimizer *opt) {
     return information.isa;
 }
 
-static void test_resume_in_another_process(void) {
+static void test_another_process_resumes_with_the_same_bits(void) {
     /* At every step. */
     for (int c = 0; c <= STEPS; c += check_repetitions(1, 5)) {
         problem p;
@@ -95,7 +95,7 @@ static void test_resume_in_another_process(void) {
 }
 
 /* Another instruction set reads the same checkpoint; one with other rounding goes on from the same bits. */
-static void test_other_isa(void) {
+static void test_another_isa_reads_the_same_checkpoint(void) {
     problem p, q;
     problem_large(&p), problem_large(&q);
     lopt_optimizer *opt = make(&p, 2, 0), *other = make(&q, 1, LOPT_ISA_BASELINE);
@@ -113,7 +113,7 @@ static void test_other_isa(void) {
 }
 
 /* The file is what lopt_state_write writes, byte for byte, with and without parameters. */
-static void test_file_is_memory(void) {
+static void test_file_has_the_bytes_of_state_write(void) {
     problem p;
     problem_small(&p);
     lopt_optimizer *opt = make(&p, 1, 0);
@@ -144,7 +144,7 @@ static void test_file_is_memory(void) {
 }
 
 /* Without LOPT_WITH_PARAMETERS the parameters are the host's: neither written nor overwritten. */
-static void test_state_alone(void) {
+static void test_state_alone_leaves_parameters_to_the_host(void) {
     problem p, q;
     problem_small(&p), problem_small(&q);
     lopt_optimizer *opt = make(&p, 1, 0), *other = make(&q, 1, 0);
@@ -175,7 +175,7 @@ static void test_state_alone(void) {
 }
 
 /* Scales, weight decay, frozen flags and counters come back, and take effect. */
-static void test_options_are_restored(void) {
+static void test_options_of_tensors_are_restored(void) {
     problem p, q;
     lopt_optimizer *opt, *other;
     lopt_options options = problem_options();
@@ -247,7 +247,7 @@ static void check_refused(problem *p, const char *weights_name, const char *part
     problem_free(p);
 }
 
-static void test_refusals(void) {
+static void test_other_weights_names_and_shapes_are_refused(void) {
     problem p;
     problem_small(&p);
     check_refused(&p, "star-authors-rule", "weights", "");
@@ -270,7 +270,7 @@ static void test_refusals(void) {
 }
 
 /* Tensors in another order: every one of them gets what is its own. (To pooled a tensor's place is part of what it is.) */
-static void test_other_order(void) {
+static void test_tensors_are_found_by_name(void) {
     static const int order[] = {4, 2, 0, 3, 1};
     problem p, q;
     lopt_options options = problem_options();
@@ -293,19 +293,19 @@ int main(int count, char **arguments) {
     if (count == 7 && strcmp(arguments[1], "resume") == 0) return resume(arguments + 2);
     files_start();
     train_without_stop();
-    test_resume_in_another_process();
-    test_other_isa();
-    test_file_is_memory();
-    test_state_alone();
-    test_options_are_restored();
+    test_another_process_resumes_with_the_same_bits();
+    test_another_isa_reads_the_same_checkpoint();
+    test_file_has_the_bytes_of_state_write();
+    test_state_alone_leaves_parameters_to_the_host();
+    test_options_of_tensors_are_restored();
 
     problem_small(&saved_problem);
     saved = make(&saved_problem, 1, 0);
     problem_train(&saved_problem, saved, 0, 4);
     saved_state = snapshot_of(saved, LOPT_WITH_PARAMETERS);
     CHECK_OK(lopt_save(saved, files_path("saved"), LOPT_WITH_PARAMETERS));
-    test_refusals();
-    test_other_order();
+    test_other_weights_names_and_shapes_are_refused();
+    test_tensors_are_found_by_name();
     snapshot_free(&saved_state), snapshot_free(&expected);
     lopt_destroy(saved);
     problem_free(&saved_problem);

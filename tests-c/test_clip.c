@@ -32,7 +32,7 @@ static double norm_of(const problem *p, double scale) {
 }
 
 /* With a limit of a quarter of the norm the factor is a power of 2: the bits are those of gradients that are a quarter. */
-static void test_same_bits(const char *weights, int threads, double scale) {
+static void test_clipping_multiplies_gradients(const char *weights, int threads, double scale) {
     problem p, q;
     shapes(&p), shapes(&q);
     problem_gradient(&p, 0), problem_gradient(&q, 0);
@@ -60,7 +60,7 @@ static void test_same_bits(const char *weights, int threads, double scale) {
 }
 
 /* A limit that is seldom reached: steps below it have the bits of no limit, those above are near what a caller who clips gets. */
-static void test_training(const char *weights, int threads) {
+static void test_steps_below_the_limit_are_not_touched(const char *weights, int threads) {
     problem p, q;
     shapes(&p), shapes(&q);
     double most = 0;
@@ -96,7 +96,7 @@ static void test_training(const char *weights, int threads) {
 }
 
 /* Of frozen tensors nothing is known, and one that is skipped would make the norm infinite. A step that is not taken is no step. */
-static void test_who_counts(void) {
+static void test_frozen_and_skipped_tensors_do_not_count(void) {
     problem p;
     lopt_options options = problem_options();
     lopt_tensor_options frozen;
@@ -131,7 +131,7 @@ static void test_who_counts(void) {
 }
 
 /* One tensor alone does not know the norm: refused, and nothing is touched. */
-static void test_one_tensor(void) {
+static void test_step_of_one_tensor_is_refused(void) {
     problem p;
     problem_small(&p);
     lopt_optimizer *opt = make(&p, "star", 1, 1, 1);
@@ -149,7 +149,7 @@ static void test_one_tensor(void) {
 }
 
 /* Beside one gigantic element the others become less than f32 has: their tensors rest, as those with a gradient of 0 do. */
-static void test_nothing_left(const char *weights) {
+static void test_tensor_whose_gradient_vanishes_rests(const char *weights) {
     problem p;
     problem_small(&p);
     lopt_optimizer *opt = make(&p, weights, 1, 1, 1e-30);
@@ -169,11 +169,13 @@ static void test_nothing_left(const char *weights) {
 }
 
 int main(void) {
-    test_same_bits("star", 1, 1), test_same_bits("star", 3, -1.0 / 32), test_same_bits("star-authors-rule", 2, 1);
-    test_same_bits("made pooled", 1, 1), test_same_bits("made pooled", 3, -1.0 / 32);
-    test_training("star", 1), test_training("star", 3), test_training("made pooled", 2);
-    test_who_counts();
-    test_one_tensor();
-    test_nothing_left("star"), test_nothing_left("made pooled");
+    test_clipping_multiplies_gradients("star", 1, 1), test_clipping_multiplies_gradients("star", 3, -1.0 / 32);
+    test_clipping_multiplies_gradients("star-authors-rule", 2, 1);
+    test_clipping_multiplies_gradients("made pooled", 1, 1), test_clipping_multiplies_gradients("made pooled", 3, -1.0 / 32);
+    test_steps_below_the_limit_are_not_touched("star", 1), test_steps_below_the_limit_are_not_touched("star", 3);
+    test_steps_below_the_limit_are_not_touched("made pooled", 2);
+    test_frozen_and_skipped_tensors_do_not_count();
+    test_step_of_one_tensor_is_refused();
+    test_tensor_whose_gradient_vanishes_rests("star"), test_tensor_whose_gradient_vanishes_rests("made pooled");
     return check_end();
 }

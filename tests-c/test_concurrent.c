@@ -84,7 +84,7 @@ static void *use(void *argument) {
     return NULL;
 }
 
-static void test_at_once(const char *weights_name, double max_update_ratio) {
+static void test_optimizers_at_once_compute_what_one_does(const char *weights_name, double max_update_ratio) {
     static const int32_t threads[HOSTS] = {1, 2, 8, 1, 2, 8, 2, 8};
     host alone = {.threads = 1, .max_update_ratio = max_update_ratio}, hosts[HOSTS];
     pthread_t handles[HOSTS];
@@ -116,9 +116,9 @@ static void test_at_once(const char *weights_name, double max_update_ratio) {
 
 int main(void) {
     files_start();
-    test_at_once("star", 0);
-    test_at_once("star-authors-rule", 0);
-    test_at_once("star-authors-rule", 1e-4);
+    test_optimizers_at_once_compute_what_one_does("star", 0);
+    test_optimizers_at_once_compute_what_one_does("star-authors-rule", 0);
+    test_optimizers_at_once_compute_what_one_does("star-authors-rule", 1e-4);
     files_end();
     return check_end();
 }

@@ -57,7 +57,7 @@ static char *copy_of(size_t size) {
     return bytes;
 }
 
-static void test_flips(void) {
+static void test_every_changed_byte_is_refused(void) {
     static const unsigned char masks[] = {0xff, 0x01, 0x80, 0x20, 0x02, 0x04, 0x08, 0x10, 0x40};
     char *bytes = copy_of(good.size);
     size_t data = data_start(bytes);
@@ -78,7 +78,7 @@ static void test_flips(void) {
     free(bytes);
 }
 
-static void test_lengths(void) {
+static void test_every_other_length_is_refused(void) {
     for (size_t size = 0; size < good.size; size++) {
         char *bytes = copy_of(size);
         check_context("cut at %zu of %zu", size, good.size);
@@ -95,7 +95,7 @@ static void test_lengths(void) {
 }
 
 /* The same through files; a few, because each is written first. */
-static void test_files(void) {
+static void test_damaged_files_are_refused(void) {
     char *bytes = copy_of(good.size);
     const char *path = files_path("damaged");
     for (size_t i = 0; i < good.size; i += 29) {
@@ -152,7 +152,7 @@ static void check_forged(const char *array, int index, const void *value, const 
     free(bytes);
 }
 
-static void test_impossible_values(void) {
+static void test_values_that_cannot_be_are_refused(void) {
     static const double bad[] = {-1, -1e-300, NAN, INFINITY};
     int64_t negative = -1, least = INT64_MIN;
     double above = 1.5, beyond = 2e30;
@@ -185,7 +185,7 @@ static void go_on(void *bytes) {
 }
 
 /* Counters as large as the file can say must not end the process, now or in the steps that follow. */
-static void test_largest_counters(void) {
+static void test_largest_counters_end_no_process(void) {
     static const char *arrays[] = {"\"a/step\"", "\"b/step\""};
     for (int index = 0; index < 3; index++) {
         char *bytes = copy_of(good.size);
@@ -200,7 +200,7 @@ static void test_largest_counters(void) {
 }
 
 /* A host may have saved a state that is not finite; reading it and going on must not end the process either. */
-static void test_states_that_are_not_finite(void) {
+static void test_state_that_is_not_finite_ends_no_process(void) {
     static const char *arrays[] = {"\"a/parameter\"", "\"a/momentum\"", "\"a/second_moment\"", "\"a/row\"",
                                    "\"a/column\"", "\"b/momentum\"", "\"b/second_moment\"", "\"b/diagonal\""};
     static const uint32_t numbers[] = {0x7fc00000, 0x7f800000, 0xff800000, 0x7f7fffff, 0xbf800000};
@@ -232,7 +232,7 @@ static void check_replaced(const char *from, const char *to, lopt_status expecte
     free(bytes);
 }
 
-static void test_headers(void) {
+static void test_damaged_headers_are_refused(void) {
     check_replaced("lopt-checkpoint", "LOPT-checkpoint", LOPT_ERROR_CHECKPOINT, "format");
     check_replaced("\"format_version\":\"1\"", "\"format_version\":\"2\"", LOPT_ERROR_CHECKPOINT, "format_version");
     check_replaced("\"format_version\"", "\"format_Version\"", LOPT_ERROR_CHECKPOINT, "format_version");
@@ -247,7 +247,7 @@ static void test_headers(void) {
 }
 
 /* Files that are no checkpoint at all. */
-static void test_other_files(void) {
+static void test_other_files_are_refused(void) {
     static char zeros[4096], ones[4096];
     memset(ones, 0xff, sizeof ones);
     check_changed(zeros, sizeof zeros, 0);
@@ -265,14 +265,14 @@ int main(void) {
     CHECK_OK(lopt_state_read(opt, LOPT_WITH_PARAMETERS, good.bytes, good.size));
     CHECK_SAME_STATE(opt, &good);
     CHECK_OK(lopt_state_read(opt, LOPT_WITH_PARAMETERS, live.bytes, live.size));
-    test_flips();
-    test_lengths();
-    test_files();
-    test_impossible_values();
-    test_largest_counters();
-    test_states_that_are_not_finite();
-    test_headers();
-    test_other_files();
+    test_every_changed_byte_is_refused();
+    test_every_other_length_is_refused();
+    test_damaged_files_are_refused();
+    test_values_that_cannot_be_are_refused();
+    test_largest_counters_end_no_process();
+    test_state_that_is_not_finite_ends_no_process();
+    test_damaged_headers_are_refused();
+    test_other_files_are_refused();
     snapshot_free(&good), snapshot_free(&live);
     lopt_destroy(opt);
     problem_free(&host);

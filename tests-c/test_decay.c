@@ -28,7 +28,7 @@ static double least(double a, double b) { return a < b ? a : b; }
 
 /* One step with decay beside the same without: what is missing is the part that the form says, of the parameter before the
  * step (star) or of what the blackbox term left of it (star-authors-rule, whose blackbox term is tiny). */
-static void test_what_is_taken_off(const char *name, int32_t form) {
+static void test_decay_takes_off_what_its_form_says(const char *name, int32_t form) {
     static const struct { double lr, decay, tensor_lr, tensor_decay; } cases[] = {
         {1, 0.01, 1, 1}, {1, 1, 1, 1}, {0.5, 0.1, 1, 1}, {1, 0.1, 0.5, 1}, {1, 0.1, 1, 2}, {0.5, 0.1, 3, 0.25},
         {1, 1e4, 1, 1}, {1e10, 1e10, 1, 1},
@@ -65,7 +65,7 @@ static void test_what_is_taken_off(const char *name, int32_t form) {
     }
 }
 
-static void test_no_decay_of_a_tensor(int32_t form) {
+static void test_scale_of_zero_is_no_decay(int32_t form) {
     problem p, q;
     lopt_optimizer *opt = make("star", 1, 0.3, form, &p), *plain = make("star", 1, 0, form, &q);
     for (int i = 0; i < p.count; i++) set_tensor(opt, i, 1, 0);
@@ -112,7 +112,7 @@ static double regression_loss(double decay, int32_t form) {
     return loss;
 }
 
-static void test_long_runs(void) {
+static void test_decay_ends_with_the_steps(void) {
     double none = regression_loss(0, LOPT_DECAY_BY_STEP_SIZE), old = regression_loss(0.003, LOPT_DECAY_PER_STEP);
     double usual[] = {regression_loss(0.01, LOPT_DECAY_BY_STEP_SIZE), regression_loss(0.1, LOPT_DECAY_BY_STEP_SIZE)};
     printf("regression: loss %.4g without decay; 0.003 per step %.4g; by step size 0.01 %.4g, 0.1 %.4g\n", none, old, usual[0],
@@ -121,7 +121,7 @@ static void test_long_runs(void) {
 }
 
 /* A checkpoint brings its form back, and goes on with the same bits, idle steps among what follows. */
-static void test_checkpoint(const char *weights, int32_t form) {
+static void test_resuming_keeps_the_form(const char *weights, int32_t form) {
     problem p, q;
     lopt_optimizer *opt = make(weights, 1, 0.2, form, &p);
     lopt_optimizer *other = make(weights, 0.5, 0.7, form == LOPT_DECAY_PER_STEP ? LOPT_DECAY_BY_STEP_SIZE : LOPT_DECAY_PER_STEP, &q);
@@ -143,7 +143,7 @@ static void test_checkpoint(const char *weights, int32_t form) {
 
 /* On matrices alone: these step as with decay, all that is a vector or a number as without, [n, 1] among them; idle steps too. A
  * checkpoint brings that back. */
-static void test_matrices_alone(const char *weights, int32_t form) {
+static void test_vectors_do_not_decay_with_matrices(const char *weights, int32_t form) {
     static const int is_matrix[] = {0, 0, 1, 1, 1, 0, 0, 1};
     problem p, q, r, s;
     problem *all[] = {&p, &q, &r, &s};
@@ -184,12 +184,12 @@ static void test_matrices_alone(const char *weights, int32_t form) {
 
 int main(void) {
     for (int32_t form = LOPT_DECAY_BY_STEP_SIZE; form <= LOPT_DECAY_PER_STEP; form++) {
-        test_what_is_taken_off("star", form);
-        test_what_is_taken_off("star-authors-rule", form);
-        test_no_decay_of_a_tensor(form);
-        test_checkpoint("star", form), test_checkpoint("made pooled", form);
-        test_matrices_alone("star", form), test_matrices_alone("made pooled", form);
+        test_decay_takes_off_what_its_form_says("star", form);
+        test_decay_takes_off_what_its_form_says("star-authors-rule", form);
+        test_scale_of_zero_is_no_decay(form);
+        test_resuming_keeps_the_form("star", form), test_resuming_keeps_the_form("made pooled", form);
+        test_vectors_do_not_decay_with_matrices("star", form), test_vectors_do_not_decay_with_matrices("made pooled", form);
     }
-    test_long_runs();
+    test_decay_ends_with_the_steps();
     return check_end();
 }

@@ -139,7 +139,7 @@ static lopt_status armed_restore(void) {
 static const int errors[] = {EIO, ENOSPC, EDQUOT, EROFS, EACCES, ENOMEM, EBADF, EMFILE};
 
 /* The n-th call fails, for every n. From the rename on, the new file is there and the save has succeeded. */
-static void test_save(void) {
+static void test_failed_save_leaves_the_old_file(void) {
     int failures = 0, by_kind[KINDS] = {0};
     for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
         for (int n = 1;; n++) {
@@ -170,7 +170,7 @@ static void test_save(void) {
 }
 
 /* Everything from the n-th call on fails, the cleaning up too (but for unlink, without which nobody could). */
-static void test_save_all_fail(void) {
+static void test_save_on_a_dead_disk_leaves_the_old_file(void) {
     for (int n = 1;; n++) {
         files_write(path, old_state.bytes, old_state.size);
         check_context("call %d and all after it fail", n);
@@ -185,7 +185,7 @@ static void test_save_all_fail(void) {
 }
 
 /* Every call is interrupted by a signal, once and ten times. A rename is not (rename(2) knows no EINTR). */
-static void test_interrupted(void) {
+static void test_interrupted_calls_are_taken_up_again(void) {
     for (int times = 1; times <= 10; times += 9) {
         for (int n = 1;; n++) {
             files_write(path, old_state.bytes, old_state.size);
@@ -206,7 +206,7 @@ static void test_interrupted(void) {
 }
 
 /* The system takes and gives fewer bytes than it is asked to. */
-static void test_short(void) {
+static void test_short_reads_and_writes_are_continued(void) {
     static const size_t most[] = {1, 7, 4096, 65535};
     for (size_t i = check_repetitions(0, 1); i < sizeof most / sizeof *most; i++) {
         check_context("at most %zu bytes a call", most[i]);
@@ -225,7 +225,7 @@ static void test_short(void) {
 }
 
 /* A disk that takes nothing and says so with 0 must not be waited for. */
-static void test_nothing_taken(void) {
+static void test_disk_that_takes_nothing_is_not_waited_for(void) {
     files_write(path, old_state.bytes, old_state.size);
     for (int n = 1; n < 40; n++) {
         check_context("call %d does nothing", n);
@@ -242,7 +242,7 @@ static volatile sig_atomic_t signals;
 static void on_signal(int number) { (void)number, signals++; }
 
 /* Real signals, without SA_RESTART, a thousand times a second. */
-static void test_signals(void) {
+static void test_signals_disturb_no_save_or_restore(void) {
     struct sigaction action = {.sa_handler = on_signal};
     struct itimerval often = {{0, 997}, {0, 997}}, never = {{0, 0}, {0, 0}};
     CHECK_INT(sigaction(SIGALRM, &action, NULL), 0);
@@ -263,7 +263,7 @@ static void test_signals(void) {
 
 /* ---- Restoring --------------------------------------------------------------------------------------------------- */
 
-static void test_restore(void) {
+static void test_failed_restore_changes_nothing(void) {
     int by_kind[KINDS] = {0};
     files_write(path, old_state.bytes, old_state.size);
     for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
@@ -311,7 +311,7 @@ static void overwrite_half(void) {
     close(file);
 }
 
-static void test_changed_while_read(void) {
+static void test_file_changed_while_read_is_whole_or_refused(void) {
     static void (*const changes[])(void) = {replace, cut, grow, remove_it, overwrite, overwrite_half};
     problem_train(&host, opt, 4, 5);
     snapshot current = snapshot_of(opt, LOPT_WITH_PARAMETERS);
@@ -349,14 +349,14 @@ static void test_changed_while_read(void) {
 int main(void) {
     files_start();
     start();
-    test_save();
-    test_save_all_fail();
-    test_interrupted();
-    test_short();
-    test_nothing_taken();
-    test_signals();
-    test_restore();
-    test_changed_while_read();
+    test_failed_save_leaves_the_old_file();
+    test_save_on_a_dead_disk_leaves_the_old_file();
+    test_interrupted_calls_are_taken_up_again();
+    test_short_reads_and_writes_are_continued();
+    test_disk_that_takes_nothing_is_not_waited_for();
+    test_signals_disturb_no_save_or_restore();
+    test_failed_restore_changes_nothing();
+    test_file_changed_while_read_is_whole_or_refused();
     arm(0, 0, 0);
     snapshot_free(&old_state), snapshot_free(&new_state);
     lopt_destroy(opt);

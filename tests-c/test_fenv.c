@@ -150,7 +150,7 @@ static const struct { const char *name; call function; } calls[] = {
 static sigjmp_buf trapped;
 static void on_trap(int signal_number) { siglongjmp(trapped, signal_number); }
 
-static void test_every_call(void) {
+static void test_every_call_leaves_the_environment(void) {
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         for (int e = 0; e < ENVIRONMENTS; e++) {
             fenv_t before, after;
@@ -214,7 +214,7 @@ static snapshot train(const environment *e, int32_t threads, lopt_statistics *st
     return state;
 }
 
-static void test_same_bits(void) {
+static void test_environment_of_the_caller_changes_no_bit(void) {
     lopt_statistics expected_statistics, statistics;
     snapshot expected = train(&environments[0], 1, &expected_statistics);
     for (int i = 0; i < 2 * ENVIRONMENTS; i++) {
@@ -290,7 +290,7 @@ static void run_on_new_threads(void *context, int32_t count, lopt_task task, voi
     }
 }
 
-static void test_threads_of_host(void) {
+static void test_threads_of_the_host_see_their_own_environment(void) {
     for (int e = 0; e < ENVIRONMENTS; e++) {
         const environment *environment = &environments[e];
         lopt_options options = problem_options();
@@ -329,9 +329,9 @@ int main(void) {
     action.sa_handler = on_trap;
     sigaction(SIGFPE, &action, NULL);
     files_start();
-    test_every_call();
-    test_same_bits();
-    test_threads_of_host();
+    test_every_call_leaves_the_environment();
+    test_environment_of_the_caller_changes_no_bit();
+    test_threads_of_the_host_see_their_own_environment();
     files_end();
     return check_end();
 }

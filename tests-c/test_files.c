@@ -39,7 +39,7 @@ static void check_only_file(const char *path, const void *bytes, size_t size) {
     free(found);
 }
 
-static void test_replace(void) {
+static void test_save_replaces_the_file_whole(void) {
     const char *path = files_path("checkpoint");
     files_write(path, old_file, sizeof old_file);
     CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
@@ -70,7 +70,7 @@ static void check_save_fails(const char *path, const char *reason) {
     CHECK_SAME_STATE(opt, &before);
 }
 
-static void test_bad_targets(void) {
+static void test_bad_targets_are_refused(void) {
     char name[400];
     check_save_fails(files_path("missing/checkpoint"), strerror(ENOENT));
     check_save_fails("", strerror(ENOENT));
@@ -103,7 +103,7 @@ static void test_bad_targets(void) {
 }
 
 /* What is no file is not replaced by one, nor is what a link to such a thing stands for; other links are replaced. */
-static void test_no_files(void) {
+static void test_what_is_no_file_is_not_replaced(void) {
     struct stat was, is;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = files_path("special"), *target = files_path("target");
@@ -171,7 +171,7 @@ static void check_no_space(size_t size) {
 
 /* A file that may not grow past so many bytes, as on a full disk. The SIGXFSZ of it, which by default ends a process, is the
  * library's own: no handler sees it, and none is left waiting. One that the host has waiting stays. */
-static void test_no_space(void) {
+static void test_full_disk_leaves_the_old_file(void) {
     sigset_t limit, waiting;
     sigemptyset(&limit), sigaddset(&limit, SIGXFSZ);
     files_write(files_path("old"), old_file, sizeof old_file);
@@ -199,7 +199,7 @@ static void test_no_space(void) {
 }
 
 /* memcheck plays the limit itself, after the file has been created. */
-static void test_no_descriptors(void) {
+static void test_lack_of_descriptors_is_an_error(void) {
     struct rlimit limit, old;
     files_write(files_path("old"), old_file, sizeof old_file);
     CHECK_INT(getrlimit(RLIMIT_NOFILE, &old), 0);
@@ -216,7 +216,7 @@ static void test_no_descriptors(void) {
 }
 
 /* A directory that may not be written. The superuser may write everywhere, so it becomes somebody else. */
-static void test_read_only_directory(void) {
+static void test_read_only_directory_is_an_error(void) {
     enum { NOBODY = 65534 };
     char directory[512];
     snprintf(directory, sizeof directory, "%s", files_path("fixed"));
@@ -253,7 +253,7 @@ static void check_restore_fails(const char *path, lopt_status expected, const ch
     check_context("");
 }
 
-static void test_unreadable(void) {
+static void test_unreadable_files_are_an_error(void) {
     check_restore_fails("", LOPT_ERROR_IO, strerror(ENOENT));
     check_restore_fails(files_path("missing"), LOPT_ERROR_IO, strerror(ENOENT));
     check_restore_fails(files_path("missing/x"), LOPT_ERROR_IO, strerror(ENOENT));
@@ -280,7 +280,7 @@ static void test_unreadable(void) {
 }
 
 /* Of the descriptors that a call opens none is left. */
-static void test_descriptors(void) {
+static void test_no_descriptor_is_left_open(void) {
     CHECK_OK(lopt_save(opt, files_path("a"), LOPT_WITH_PARAMETERS));
     int count = files_count("/proc/self/fd");
     for (int i = 0; i < 20; i++) {
@@ -302,7 +302,7 @@ static void test_descriptors(void) {
 
 /* A reader never sees half a file while another process saves again and again; killed in the middle of it, the writer
  * leaves a whole file. */
-static void test_readers(void) {
+static void test_readers_see_whole_files(void) {
     const char *path = files_path("shared");
     int status = 0, read_count = 0;
     CHECK_OK(lopt_save(opt, path, LOPT_WITH_PARAMETERS));
@@ -350,7 +350,7 @@ static void *save_many(void *argument) {
 }
 
 /* Several optimizers may save to one path at once: the last wins, no temporary name is taken twice. */
-static void test_savers(void) {
+static void test_savers_at_once_do_not_disturb_each_other(void) {
     pthread_t threads[4];
     saver savers[4];
     const char *path = files_path("common");
@@ -367,7 +367,7 @@ static void test_savers(void) {
 }
 
 /* A checkpoint that others may not read, or may, stays so; a new one gets what the process gives every new file. */
-static void test_permissions(void) {
+static void test_permissions_stay_as_they_are(void) {
     static const mode_t modes[] = {0600, 0640, 0444, 0666, 0755};
     const char *path = files_path("guarded");
     struct stat found;
@@ -388,17 +388,17 @@ static void test_permissions(void) {
 int main(void) {
     files_start();
     start();
-    test_replace();
-    test_permissions();
-    test_bad_targets();
-    test_no_files();
-    test_no_space();
-    if (!check_mode("valgrind")) test_no_descriptors();
-    test_read_only_directory();
-    test_unreadable();
-    test_descriptors();
-    test_readers();
-    test_savers();
+    test_save_replaces_the_file_whole();
+    test_permissions_stay_as_they_are();
+    test_bad_targets_are_refused();
+    test_what_is_no_file_is_not_replaced();
+    test_full_disk_leaves_the_old_file();
+    if (!check_mode("valgrind")) test_lack_of_descriptors_is_an_error();
+    test_read_only_directory_is_an_error();
+    test_unreadable_files_are_an_error();
+    test_no_descriptor_is_left_open();
+    test_readers_see_whole_files();
+    test_savers_at_once_do_not_disturb_each_other();
     snapshot_free(&before);
     lopt_destroy(opt);
     problem_free(&host);

@@ -25,7 +25,7 @@ static lopt_information information_of(lopt_optimizer *opt) {
 }
 
 /* With the buffers at once, or bound later; beside tensors that were there before. */
-static void test_same_tensors(int is_late, int threads) {
+static void test_table_adds_what_single_calls_add(int is_late, int threads) {
     lopt_options options = problem_options();
     lopt_optimizer *opt, *other;
     static float first[6], first_gradient[6] = {1, 2, 3, 4, 5, 6}, second[6];
@@ -62,7 +62,7 @@ static void test_same_tensors(int is_late, int threads) {
 }
 
 /* One entry is wrong, wherever it stands: none is added, their names and memory are free, and the table without it is. */
-static void test_none_of_them(void) {
+static void test_wrong_entry_adds_no_tensor(void) {
     static const struct { lopt_flat_entry entry; const char *message; } wrong[] = {
         {{NULL, 0, 1, {1}}, "name is NULL"},
         {{"", 0, 1, {1}}, "name has 0 bytes"},
@@ -127,7 +127,7 @@ static void *allocate(void *context, size_t size, size_t alignment) {
 static void deallocate(void *context, void *pointer, size_t size) { (void)context, (void)size, live--, free(pointer); }
 
 /* Whichever allocation fails. */
-static void test_no_memory(void) {
+static void test_lack_of_memory_adds_no_tensor(void) {
     int refused = 0;
     for (int after = 0; after < 50; after++) {
         lopt_options options = problem_options();
@@ -170,7 +170,7 @@ static void note(void *context, lopt_log_level level, const char *text) {
 }
 
 /* Said once, at the first step, of a large vector that is alone. */
-static void test_warning(void) {
+static void test_large_vector_alone_is_warned_of_once(void) {
     static const struct { int32_t rank; int64_t shape[3]; int is_alone, is_warned; } cases[] = {
         {1, {10001}, 1, 1}, {2, {20000, 1}, 1, 1}, {3, {1, 20000, 1}, 1, 1}, {1, {10000}, 1, 0}, {2, {200, 100}, 1, 0}, 
         {1, {20000}, 0, 0},
@@ -196,9 +196,10 @@ static void test_warning(void) {
 }
 
 int main(void) {
-    test_same_tensors(0, 1), test_same_tensors(1, 1), test_same_tensors(0, 3);
-    test_none_of_them();
-    test_no_memory();
-    test_warning();
+    test_table_adds_what_single_calls_add(0, 1), test_table_adds_what_single_calls_add(1, 1);
+    test_table_adds_what_single_calls_add(0, 3);
+    test_wrong_entry_adds_no_tensor();
+    test_lack_of_memory_adds_no_tensor();
+    test_large_vector_alone_is_warned_of_once();
     return check_end();
 }

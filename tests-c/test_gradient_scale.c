@@ -26,7 +26,7 @@ static void gradients(problem *p, problem *q, int64_t step, double factor) {
 }
 
 /* The factor changes from step to step; the first is that of the options. */
-static void test_same_bits(const char *weights, int threads, double guard, int by_tensor) {
+static void test_scaled_gradients_give_the_bits_of_products(const char *weights, int threads, double guard, int by_tensor) {
     problem p, q;
     lopt_options options = problem_options();
     options.threads = threads, options.max_update_ratio = guard, options.weight_decay = 0.1;
@@ -61,7 +61,7 @@ static void test_same_bits(const char *weights, int threads, double guard, int b
 }
 
 /* Loss scaling: gradients beyond 2^50 that the factor brings back are taken, those that it takes beyond are not. */
-static void test_nonfinite(const char *weights) {
+static void test_products_decide_what_is_finite(const char *weights) {
     static const struct { float element; double factor; int is_finite; } cases[] = {
         {0x1p60f, 0x1p-20, 1}, {0x1p60f, -0x1p-10, 1}, {0x1p60f, 0x1.000002p-10, 0}, {0x1p40f, 0x1p20, 0}, {-0x1p30f, 0x1p20, 1},
         {3e38f, 1e-30, 1}, {3e38f, 1e30, 0}, {INFINITY, 1e-30, 0}, {NAN, 1e-30, 0}, {-INFINITY, -1, 0}, {0x1p50f, 1, 1},
@@ -90,7 +90,7 @@ static void test_nonfinite(const char *weights) {
 }
 
 /* A product that is 0, or a denormal number, makes a tensor idle. */
-static void test_idle(const char *weights) {
+static void test_product_of_zero_is_idle(const char *weights) {
     problem p;
     lopt_options options = problem_options();
     options.gradient_scale = 1e-30;
@@ -109,7 +109,7 @@ static void test_idle(const char *weights) {
 }
 
 /* A checkpoint brings the factor back, also one of 1. */
-static void test_checkpoint(const char *weights, double factor) {
+static void test_resuming_keeps_the_factor(const char *weights, double factor) {
     problem p, q;
     lopt_options options = problem_options();
     problem_small(&p), problem_small(&q);
@@ -131,12 +131,15 @@ static void test_checkpoint(const char *weights, double factor) {
 int main(void) {
     for (int r = 0; r < 2; r++) {
         const char *weights = r == 0 ? "star" : "made pooled";
-        test_same_bits(weights, 1, 0, 0), test_same_bits(weights, 3, 0, 0), test_same_bits(weights, 1, 0, 1);
-        test_same_bits(weights, 1, 0.01, 0);
-        test_nonfinite(weights);
-        test_idle(weights);
-        test_checkpoint(weights, -0.125), test_checkpoint(weights, 1);
+        test_scaled_gradients_give_the_bits_of_products(weights, 1, 0, 0);
+        test_scaled_gradients_give_the_bits_of_products(weights, 3, 0, 0);
+        test_scaled_gradients_give_the_bits_of_products(weights, 1, 0, 1);
+        test_scaled_gradients_give_the_bits_of_products(weights, 1, 0.01, 0);
+        test_products_decide_what_is_finite(weights);
+        test_product_of_zero_is_idle(weights);
+        test_resuming_keeps_the_factor(weights, -0.125), test_resuming_keeps_the_factor(weights, 1);
     }
-    test_same_bits("star-authors-rule", 1, 0, 0), test_same_bits("star-authors-rule", 2, 0.01, 1);
+    test_scaled_gradients_give_the_bits_of_products("star-authors-rule", 1, 0, 0);
+    test_scaled_gradients_give_the_bits_of_products("star-authors-rule", 2, 0.01, 1);
     return check_end();
 }

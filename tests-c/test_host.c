@@ -70,7 +70,7 @@ static void many_calls(void) {
     remove(files_path("saved"));
 }
 
-static void test_no_output(void) {
+static void test_nothing_is_printed(void) {
     size_t size = 1;
     fflush(stdout), fflush(stderr);
     int saved[2] = {dup(1), dup(2)}, file = open(files_path("output"), O_CREAT | O_TRUNC | O_RDWR, 0600);
@@ -117,7 +117,7 @@ static int others_block_signals(void) {
     return all;
 }
 
-static void test_threads(int at_start) {
+static void test_threads_come_and_go_with_the_optimizer(int at_start) {
     problem small, large;
     problem_small(&small);
     lopt_optimizer *opt = make(&small, 8);
@@ -151,7 +151,7 @@ static int is_mapped(const char *path) {
 }
 
 /* OpenBLAS comes with a wide network and goes with it, threads and all; what it starts gets no signals. */
-static void test_wide_network(int at_start) {
+static void test_openblas_comes_and_goes_with_a_wide_network(int at_start) {
     made_weights m = weights_make("small_fc", 264, 1, "");
     lopt_weights *weights = weights_of(&m);
     CHECK(!is_mapped("libopenblas"));
@@ -184,7 +184,7 @@ static void on_alarm(int signal_number) {
 }
 
 /* A timer that fires all the time, with a handler that does not restart system calls. */
-static void test_signals(void) {
+static void test_signals_go_to_the_hosts_threads(void) {
     struct sigaction action, old;
     struct itimerval often = {{0, 300}, {0, 300}}, never = {{0, 0}, {0, 0}};
     if (check_mode("valgrind")) often.it_interval.tv_usec = often.it_value.tv_usec = 20000;
@@ -233,7 +233,7 @@ static int wait_for_signal(void) {
     return check_failed == 0 ? 0 : 1;
 }
 
-static void test_waiting_host(void) {
+static void test_host_that_waits_for_a_signal_gets_it(void) {
     int status = 0;
     fflush(stdout);
     pid_t child = fork();
@@ -259,7 +259,7 @@ static void *on_small_stack(void *nothing) {
     return nothing;
 }
 
-static void test_small_stack(void) {
+static void test_small_stack_is_enough(void) {
     pthread_attr_t attributes;
     pthread_t thread;
     /* 64 KiB; instrumented code needs a multiple. */
@@ -274,7 +274,7 @@ static void test_small_stack(void) {
 }
 
 /* A child of a process in which lopt has threads makes an optimizer of its own; the parent's goes on. */
-static void test_fork(void) {
+static void test_child_of_a_fork_makes_its_own_optimizer(void) {
     problem p;
     int status = 0;
     problem_large(&p);
@@ -350,7 +350,7 @@ static void load_once(const char *path, problem *p, const void *file, size_t siz
     CHECK(!is_mapped(path));
 }
 
-static void test_unloading(void) {
+static void test_unloading_leaves_nothing(void) {
     Dl_info info;
     size_t size = 0, wide_size = 0;
     problem p;
@@ -395,14 +395,17 @@ int main(int count, char **arguments) {
     lopt_destroy(opt);
     problem_free(&p);
 
-    test_no_output();
-    if (!check_mode("thread")) test_threads(at_start), test_wide_network(at_start);
-    test_signals();
-    test_waiting_host();
-    test_small_stack();
+    test_nothing_is_printed();
+    if (!check_mode("thread")) {
+        test_threads_come_and_go_with_the_optimizer(at_start);
+        test_openblas_comes_and_goes_with_a_wide_network(at_start);
+    }
+    test_signals_go_to_the_hosts_threads();
+    test_host_that_waits_for_a_signal_gets_it();
+    test_small_stack_is_enough();
     /* ThreadSanitizer allows no threads after a fork; ASan in the library, no second copy of its globals. */
-    if (!check_mode("thread")) test_fork();
-    if (!check_mode("thread") && !check_mode("address")) test_unloading();
+    if (!check_mode("thread")) test_child_of_a_fork_makes_its_own_optimizer();
+    if (!check_mode("thread") && !check_mode("address")) test_unloading_leaves_nothing();
     snapshot_free(&expected);
     files_end();
     return check_end();

@@ -55,7 +55,7 @@ static void check_edited(const char *from, const char *to, const char *part) {
     check_context("");
 }
 
-static void test_values(void) {
+static void test_bad_values_are_refused_by_name(void) {
     static const struct { const char *key, *old; const char *bad[16]; } values[] = {
         {"kind", "small_fc", {"adam", "", "Star", "small_fc ", "STAR"}},
         {"format_version", "1", {"2", "0", "", "1.0", " 1"}},
@@ -94,7 +94,7 @@ static void test_values(void) {
     check_edited("\"kind\":\"small_fc\"", "\"kind\":\"star\"", "w2");
 }
 
-static void test_tensors(void) {
+static void test_tensors_that_do_not_fit_are_refused(void) {
     check_edited("\"b0\"", "\"c0\"", "b0");
     check_edited("\"b1\"", "\"b0\"", "b0");
     check_edited("\"b1\":{", "\"\":{", "b1");
@@ -131,7 +131,7 @@ static void test_tensors(void) {
     check_edited("\"data_offsets\":[624,640]", "\"data_offsets\":[0,16]", "overlap");
 }
 
-static void test_syntax(void) {
+static void test_broken_syntax_is_refused(void) {
     check_edited("{\"__metadata__\"", "{\"__metadata__\":{},\"__metadata__\"", "__metadata__");
     check_edited("\"__metadata__\":{", "\"__metadata__\":[", "");
     check_edited("\"kind\":", "\"kind\"", "");
@@ -173,7 +173,7 @@ static void test_syntax(void) {
     check_context("");
 }
 
-static void test_lengths(void) {
+static void test_lengths_that_lie_are_refused(void) {
     static const uint64_t lengths[] = {0, 1, 7, 9, 100, 100000000, 100000001, (uint64_t)1 << 32, (uint64_t)1 << 62,
                                        (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7, UINT64_MAX - 8};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
@@ -190,7 +190,7 @@ static void test_lengths(void) {
     CHECK(weights == NULL);
 }
 
-static void test_numbers(void) {
+static void test_numbers_that_are_not_finite_are_refused(void) {
     static const uint32_t bad[] = {0x7fc00000, 0x7f800000, 0xff800000, 0x7f800001};
     for (size_t at = 0; at < base.data_size / 4; at += 13) {
         float old = base.data[at];
@@ -224,7 +224,7 @@ static void use(void *made) {
 }
 
 /* Every byte of a real file changed, and the file cut everywhere. */
-static void test_damage(void) {
+static void test_damaged_weights_are_refused_or_harmless(void) {
     static const unsigned char masks[] = {0xff, 0x01, 0x20, 0x40, 0x80};
     size_t size = 0;
     unsigned char *file = files_read(files_source("weights/star.safetensors"), &size);
@@ -266,7 +266,7 @@ static void test_damage(void) {
 }
 
 /* The largest numbers that f32 can hold, everywhere. */
-static void test_extremes(void) {
+static void test_extreme_weights_end_no_process(void) {
     static const float extremes[] = {3.4028235e38f, -3.4028235e38f, 1e-45f, 0.0f};
     for (int e = 0; e < 4; e++) {
         size_t size = 0;
@@ -288,13 +288,13 @@ static void test_extremes(void) {
 int main(void) {
     base = weights_make("small_fc", 4, 2, "");
     lopt_weights_free(weights_of(&base));
-    test_values();
-    test_tensors();
-    test_syntax();
-    test_lengths();
-    test_numbers();
-    test_damage();
-    test_extremes();
+    test_bad_values_are_refused_by_name();
+    test_tensors_that_do_not_fit_are_refused();
+    test_broken_syntax_is_refused();
+    test_lengths_that_lie_are_refused();
+    test_numbers_that_are_not_finite_are_refused();
+    test_damaged_weights_are_refused_or_harmless();
+    test_extreme_weights_end_no_process();
     weights_release(&base);
     return check_end();
 }

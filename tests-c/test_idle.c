@@ -22,7 +22,7 @@ static void rest(problem *p, int i, int denormal) {
 
 /* Tensors that are idle now and then, in one lopt_step, come out as if lopt_step_tensor had been called for the others alone:
  * heads in turn, experts, unused branches. */
-static void test_as_if_not_stepped(int threads, double guard) {
+static void test_idle_step_is_as_if_not_taken(int threads, double guard) {
     problem p, q;
     problem_large(&p), problem_large(&q);
     lopt_options options = problem_options();
@@ -51,7 +51,7 @@ static void test_as_if_not_stepped(int threads, double guard) {
 }
 
 /* Zeros before, in the middle and at the end of a training change nothing of it. */
-static void test_any_number_of_zeros(void) {
+static void test_any_number_of_zeros_changes_nothing(void) {
     problem p, q;
     problem_small(&p), problem_small(&q);
     lopt_optimizer *opt = make("star", 1, 0, &p), *plain = make("star", 1, 0, &q);
@@ -72,7 +72,7 @@ static void test_any_number_of_zeros(void) {
 }
 
 /* The caller's weight decay goes on, by the step size of the tensor's last step; before the first there is none. */
-static void test_decay_goes_on(void) {
+static void test_decay_of_the_caller_goes_on(void) {
     problem p;
     problem_large(&p);
     lopt_optimizer *opt = make("star", 3, 0.5, &p);
@@ -101,7 +101,7 @@ static void test_decay_goes_on(void) {
 }
 
 /* The authors' rule is the authors' rule: momenta decay and go on moving the parameters. */
-static void test_authors_rule(void) {
+static void test_authors_rule_steps_idle_tensors(void) {
     problem p;
     problem_small(&p);
     lopt_optimizer *opt = make("star-authors-rule", 1, 0, &p);
@@ -116,9 +116,9 @@ static void test_authors_rule(void) {
 }
 
 int main(void) {
-    test_as_if_not_stepped(1, 0), test_as_if_not_stepped(3, 0), test_as_if_not_stepped(1, 0.01);
-    test_any_number_of_zeros();
-    test_decay_goes_on();
-    test_authors_rule();
+    test_idle_step_is_as_if_not_taken(1, 0), test_idle_step_is_as_if_not_taken(3, 0), test_idle_step_is_as_if_not_taken(1, 0.01);
+    test_any_number_of_zeros_changes_nothing();
+    test_decay_of_the_caller_goes_on();
+    test_authors_rule_steps_idle_tensors();
     return check_end();
 }

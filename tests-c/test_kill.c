@@ -73,7 +73,7 @@ static void remove_temporaries(void) {
     if (d) closedir(d);
 }
 
-static void test_kill(int times) {
+static void test_killed_save_leaves_a_whole_checkpoint(int times) {
     int torn = 0;
     int64_t last = 0;
     for (int i = 0; i < times; i++) {
@@ -128,7 +128,7 @@ int main(void) {
     }
     lopt_destroy(opt);
     problem_free(&p);
-    test_kill(check_repetitions(200, 12));
+    test_killed_save_leaves_a_whole_checkpoint(check_repetitions(200, 12));
     munmap(shared, sizeof *shared);
     files_end();
     return check_end();

@@ -59,7 +59,7 @@ static void set_frozen(lopt_optimizer *opt, int32_t index, int frozen) {
 }
 
 /* Tensors that are frozen, idle or skipped, in every combination, after a step of all. */
-static void test_steps(void) {
+static void test_numbers_are_of_what_was_stepped(void) {
     for (unsigned left_out = 0; left_out < 81; left_out++) {
         lopt_optimizer *opt = make(LOPT_NONFINITE_SKIP_TENSOR);
         unsigned members = 15, code = left_out;
@@ -84,7 +84,7 @@ static void test_steps(void) {
 }
 
 /* A step that was not taken leaves the numbers of the one before. */
-static void test_not_taken(void) {
+static void test_step_not_taken_leaves_the_numbers(void) {
     for (int policy = 0; policy < 3; policy++) {
         if (policy == LOPT_NONFINITE_SKIP_TENSOR) continue;
         lopt_optimizer *opt = make((lopt_nonfinite)policy);
@@ -102,7 +102,7 @@ static void test_not_taken(void) {
 }
 
 /* Tensor by tensor: what the turn has stepped so far, which ends where a tensor comes again. */
-static void test_turns(void) {
+static void test_turn_ends_where_a_tensor_comes_again(void) {
     lopt_optimizer *opt = make(LOPT_NONFINITE_SKIP_STEP);
     static const int order[] = {0, 1, 2, 3, 3, 1, 3, 0, 2, 1, 1, 1, 0};
     static const unsigned turn[] = {1, 3, 7, 15, 8, 10, 8, 9, 13, 15, 2, 2, 3};
@@ -131,8 +131,8 @@ static void test_turns(void) {
 }
 
 int main(void) {
-    test_steps();
-    test_not_taken();
-    test_turns();
+    test_numbers_are_of_what_was_stepped();
+    test_step_not_taken_leaves_the_numbers();
+    test_turn_ends_where_a_tensor_comes_again();
     return check_end();
 }

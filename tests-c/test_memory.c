@@ -93,7 +93,7 @@ static void books_close(books *b) {
 /* ---- Steps and all that ------------------------------------------------------------------------------------------ */
 
 /* The same bits with memory that comes filled with rubbish, from threads or not; steps do not allocate. */
-static void test_steps(int32_t threads) {
+static void test_rubbish_in_memory_changes_no_bit(int32_t threads) {
     lopt_options options = problem_options();
     lopt_optimizer *opt, *plain;
     lopt_information information = {.struct_size = sizeof information};
@@ -132,7 +132,7 @@ static void test_steps(int32_t threads) {
 }
 
 /* Weights have their allocator, the optimizer has its own; the weights may go first. */
-static void test_two_allocators(void) {
+static void test_weights_and_optimizer_have_their_own_allocators(void) {
     lopt_options options = problem_options();
     lopt_allocator of_weights;
     lopt_weights *weights;
@@ -154,7 +154,7 @@ static void test_two_allocators(void) {
 
 /* memory_bytes is all that the allocator has given out and not got back, to the byte, for any number of threads and tensors, any
  * weights, after threads have started, steps, and calls that failed. */
-static void test_counted(void) {
+static void test_memory_bytes_is_what_is_held(void) {
     static const int32_t threads[] = {1, 3, 64, 256};
     static float parameters[TENSORS_COUNTED][12], gradients[TENSORS_COUNTED][12];
     for (size_t i = 0; i < 2 * sizeof threads / sizeof *threads; i++) {
@@ -301,7 +301,7 @@ static int run_scenario(long fail, int persistent, float *result) {
     return reached;
 }
 
-static void test_failing_allocations(int persistent) {
+static void test_failed_allocation_changes_nothing(int persistent) {
     static float expected[TENSORS * 12], found[TENSORS * 12];
     int stride = check_repetitions(1, 19);
     long n = 1;
@@ -318,7 +318,7 @@ static void test_failing_allocations(int persistent) {
 }
 
 /* Memory for a tensor that no allocator has. */
-static void test_huge(void) {
+static void test_tensor_too_large_for_memory_is_refused(void) {
     lopt_options options = problem_options();
     lopt_optimizer *opt;
     books *b = books_open(&options.allocator);
@@ -373,7 +373,7 @@ static void check_size(lopt_optimizer *opt, books *b, int32_t rank, const int64_
 
 /* Every shape that is allowed is either given memory or refused for want of it, and what it needs is what lopt.h says, whatever
  * axes lie between and behind the two largest. */
-static void test_sizes(void) {
+static void test_state_is_as_large_as_the_header_says(void) {
     static const struct { int32_t rank; int64_t shape[8]; } shapes[] = {
         {2, {2048, 2048}}, {2, {1 << 24, 1}}, {2, {1, 1 << 24}}, {2, {2, (int64_t)1 << 46}}, {2, {(int64_t)1 << 46, 2}},
         {4, {64, 64, 32, 32}}, {4, {64, 64, 60, 60}}, {5, {40, 40, 25, 25, 25}}, {5, {32, 32, 16, 16, 16}},
@@ -409,14 +409,14 @@ static void test_sizes(void) {
 
 int main(void) {
     files_start();
-    test_steps(1);
-    test_steps(4);
-    test_two_allocators();
-    test_counted();
-    test_failing_allocations(0);
-    test_failing_allocations(1);
-    test_huge();
-    test_sizes();
+    test_rubbish_in_memory_changes_no_bit(1);
+    test_rubbish_in_memory_changes_no_bit(4);
+    test_weights_and_optimizer_have_their_own_allocators();
+    test_memory_bytes_is_what_is_held();
+    test_failed_allocation_changes_nothing(0);
+    test_failed_allocation_changes_nothing(1);
+    test_tensor_too_large_for_memory_is_refused();
+    test_state_is_as_large_as_the_header_says();
     files_end();
     return check_end();
 }

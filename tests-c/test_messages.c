@@ -53,7 +53,7 @@ static void check_shown(const char *text) {
 }
 
 /* Names of every length in scripts of one to four bytes a character. */
-static void test_names(void) {
+static void test_long_names_are_cut_at_characters(void) {
     static const char *const letters[] = {"n", "ß", "重", "🧠"};
     for (size_t l = 0; l < sizeof letters / sizeof *letters; l++) {
         char name[256] = "";
@@ -79,7 +79,7 @@ static void test_names(void) {
 }
 
 /* Paths of every length keep the name of their file, whatever the call. */
-static void test_paths(void) {
+static void test_long_paths_keep_the_name_of_their_file(void) {
     static const char *const files[] = {"step-001000.ckpt", "größe-重み-🧠-0000000001.safetensors"};
     char *path = check_memory(4096);
     for (size_t f = 0; f < 2; f++) {
@@ -103,7 +103,7 @@ static void test_paths(void) {
 }
 
 /* What is no text, or would act on a terminal, can be told from the message. */
-static void test_escapes(void) {
+static void test_what_is_no_text_is_escaped(void) {
     static const struct { const char *text, *shown; } cases[] = {
         {"a\x1b[31mb", "'a\\x1b[31mb'"}, {"line\nline\ttab\x7f", "'line\\x0aline\\x09tab\\x7f'"},
         {"caf\xe9", "'caf\\xe9'"},       {"\xc0\xaf", "'\\xc0\\xaf'"},
@@ -135,7 +135,7 @@ static void test_escapes(void) {
 }
 
 /* Any bytes in any place: names of tensors in a checkpoint, and paths. */
-static void test_noise(void) {
+static void test_any_bytes_make_one_line(void) {
     unsigned char text[301];
     for (int round = 0; round < check_repetitions(20000, 500); round++) {
         size_t size = 1 + (size_t)(149 * (1 + problem_random(7, (uint64_t)round)));
@@ -155,10 +155,10 @@ static void test_noise(void) {
 int main(void) {
     CHECK_OK(lopt_create(NULL, NULL, &opt));
     CHECK_OK(lopt_add_tensor(opt, "x", parameter, gradient, NULL, 0, NULL));
-    test_names();
-    test_paths();
-    test_escapes();
-    test_noise();
+    test_long_names_are_cut_at_characters();
+    test_long_paths_keep_the_name_of_their_file();
+    test_what_is_no_text_is_escaped();
+    test_any_bytes_make_one_line();
     lopt_destroy(opt);
     return check_end();
 }

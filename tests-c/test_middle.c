@@ -50,7 +50,7 @@ static void *step_cancelled(void *opt) {
 }
 
 /* A thread that is cancelled in a call ends at the beginning of the next: the first is whole, with nothing left behind. */
-static void test_cancelled(void) {
+static void test_cancelled_thread_finishes_its_call(void) {
     problem p;
     pthread_t thread;
     void *result = NULL;
@@ -131,7 +131,7 @@ static void run_signalled(void *context, int32_t count, lopt_task task, void *ta
     use_in_the_middle(0);
 }
 
-static void test_in_the_middle(void) {
+static void test_calls_in_the_middle_of_another_are_refused(void) {
     problem p;
     lopt_options options = problem_options();
     lopt_optimizer *opt;
@@ -174,8 +174,8 @@ int main(void) {
     expected = snapshot_of(opt, LOPT_WITH_PARAMETERS);
     lopt_destroy(opt);
     problem_free(&p);
-    test_cancelled();
-    test_in_the_middle();
+    test_cancelled_thread_finishes_its_call();
+    test_calls_in_the_middle_of_another_are_refused();
     snapshot_free(&expected);
     files_end();
     return check_end();

@@ -61,7 +61,7 @@ static void check_refusal(lopt_status found, lopt_status expected, const char *a
     (set_other_message(), check_refusal(call, status, argument, allowed, #call, __LINE__))
 #define REFUSED(call, argument, allowed) REFUSED_AS(LOPT_ERROR_INVALID_ARGUMENT, call, argument, allowed)
 
-static void test_null(void) {
+static void test_null_is_refused_by_name(void) {
     float memory[4] = {0}, gradient[4] = {0};
     int64_t shape[1] = {4};
     lopt_options options;
@@ -148,7 +148,7 @@ static void test_null(void) {
     lopt_destroy(NULL);
 }
 
-static void test_names(void) {
+static void test_bad_names_are_refused(void) {
     float memory[1] = {0}, gradient[1] = {0};
     char name[257];
     memset(name, 'n', sizeof name);
@@ -175,7 +175,7 @@ static void test_names(void) {
     check_context("");
 }
 
-static void test_shapes(void) {
+static void test_bad_shapes_are_refused(void) {
     static float memory[16], gradient[16];
     static const int32_t ranks[] = {-1, 9, 64, INT32_MAX, INT32_MIN};
     int64_t shape[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -203,7 +203,7 @@ static void test_shapes(void) {
             "address space");
 }
 
-static void test_indices(void) {
+static void test_unknown_indices_are_refused(void) {
     static const int32_t bad[] = {-1, 2, 3, INT32_MAX, INT32_MIN};
     float memory[12] = {0}, gradient[12] = {0};
     lopt_tensor_options options;
@@ -241,7 +241,7 @@ static int overlaps(int a, int a_size, int b, int b_size) { return a < b + b_siz
 
 /* A tensor of 16 bytes at every pair of places among the parameters and gradients of two others: parameter and gradient may
  * touch no parameter. That its parameter lies in a gradient of theirs is refused when that is to be read, and only then. */
-static void test_overlaps(void) {
+static void test_overlapping_memory_is_refused(void) {
     enum { SIZE = 16, END = 240 };
     static float pool[72], elsewhere[8];
     struct { int at, size, is_parameter; } taken[] = {{0, 48, 1}, {64, 48, 0}, {128, 20, 1}, {160, 20, 0}};
@@ -294,7 +294,7 @@ static void test_overlaps(void) {
     lopt_destroy(other);
 }
 
-static void test_values(void) {
+static void test_values_out_of_range_are_refused(void) {
     static const double bad[] = {-1, -1e-300, NAN, INFINITY, -INFINITY};
     lopt_tensor_options options, good;
     CHECK_OK(lopt_tensor_options_init(&good, sizeof good));
@@ -344,7 +344,7 @@ static void test_values(void) {
     free(memory);
 }
 
-static void test_no_tensors(void) {
+static void test_step_without_tensors_is_refused(void) {
     lopt_optimizer *empty;
     lopt_statistics statistics = {.struct_size = sizeof statistics};
     CHECK_OK(lopt_create(NULL, NULL, &empty));
@@ -355,7 +355,7 @@ static void test_no_tensors(void) {
     lopt_destroy(empty);
 }
 
-static void test_status_strings(void) {
+static void test_every_status_has_a_text(void) {
     static const int known[] = {0, 1, -1, -2, -3, -4, -5, -6, -7};
     for (int status = -300; status < 300; status++) {
         const char *text = lopt_status_string((lopt_status)status);
@@ -378,7 +378,7 @@ static void *first_message(void *result) {
 }
 
 /* The message is the thread's own, and stays over calls that go well. */
-static void test_messages(void) {
+static void test_message_is_the_threads_own(void) {
     char text[256];
     pthread_t thread;
     size_t size;
@@ -394,15 +394,15 @@ static void test_messages(void) {
 int main(void) {
     CHECK_TEXT(lopt_last_error(), "");
     start();
-    test_null();
-    test_names();
-    test_shapes();
-    test_indices();
-    test_overlaps();
-    test_values();
-    test_no_tensors();
-    test_status_strings();
-    test_messages();
+    test_null_is_refused_by_name();
+    test_bad_names_are_refused();
+    test_bad_shapes_are_refused();
+    test_unknown_indices_are_refused();
+    test_overlapping_memory_is_refused();
+    test_values_out_of_range_are_refused();
+    test_step_without_tensors_is_refused();
+    test_every_status_has_a_text();
+    test_message_is_the_threads_own();
     snapshot_free(&before);
     lopt_destroy(opt);
     problem_free(&host);

@@ -41,7 +41,7 @@ static int64_t place(int64_t elements, int which) {
 enum { PLACES = 12 };
 
 /* Every bad number somewhere, every place with some bad number. Two gradients in three are bad. */
-static void test_skip_step(int32_t threads) {
+static void test_bad_gradient_skips_the_whole_step(int32_t threads) {
     problem p, q;
     problem_large(&p), problem_large(&q);
     lopt_optimizer *opt = make(LOPT_NONFINITE_SKIP_STEP, threads, &p);
@@ -88,7 +88,7 @@ static void test_skip_step(int32_t threads) {
 }
 
 /* Three elements of one tensor are bad; the others are stepped as if each had been stepped by itself. */
-static void test_skip_tensor(int32_t threads) {
+static void test_bad_gradient_skips_its_tensor_alone(int32_t threads) {
     problem p, q;
     problem_large(&p), problem_large(&q);
     lopt_optimizer *opt = make(LOPT_NONFINITE_SKIP_TENSOR, threads, &p);
@@ -124,7 +124,7 @@ static void test_skip_tensor(int32_t threads) {
 }
 
 /* Under the policy of errors nothing changes at all, not even a counter. */
-static void test_error(int32_t threads) {
+static void test_bad_gradient_is_an_error_that_changes_nothing(int32_t threads) {
     problem p;
     problem_large(&p);
     lopt_optimizer *opt = make(LOPT_NONFINITE_ERROR, threads, &p);
@@ -152,7 +152,7 @@ static void test_error(int32_t threads) {
 }
 
 /* One tensor at a time: its gradient alone is looked at. */
-static void test_step_tensor(int32_t policy) {
+static void test_step_of_one_tensor_looks_at_its_gradient_alone(int32_t policy) {
     problem p, q;
     problem_small(&p), problem_small(&q);
     lopt_optimizer *opt = make(policy, 1, &p), *never = make(policy, 1, &q);
@@ -182,7 +182,7 @@ static void test_step_tensor(int32_t policy) {
 }
 
 /* All elements of all tensors at once. */
-static void test_all_bad(void) {
+static void test_gradients_all_bad_are_skipped(void) {
     for (int32_t policy = 0; policy <= 1; policy++) {
         problem p;
         problem_large(&p);
@@ -211,7 +211,7 @@ static void test_all_bad(void) {
 }
 
 /* 2^50 itself and everything below counts as finite: the step is taken, and parameters and state stay finite. */
-static void test_largest_allowed(void) {
+static void test_largest_allowed_gradient_is_taken(void) {
     static const uint32_t allowed[] = {0x58800000, 0xd8800000, 0x5a000000 - 0x02000000, 0x00000001, 0x80000001, 0};
     for (size_t k = 0; k < sizeof allowed / sizeof *allowed; k++) {
         problem p;
@@ -243,7 +243,7 @@ static void test_largest_allowed(void) {
 }
 
 /* A frozen tensor's gradient is nobody's concern. */
-static void test_frozen(void) {
+static void test_gradient_of_a_frozen_tensor_is_not_looked_at(void) {
     for (int32_t policy = 0; policy <= 2; policy++) {
         problem p;
         lopt_tensor_options frozen;
@@ -283,7 +283,7 @@ static void step_with_parameter(void *bits) {
 }
 
 /* Parameters are the host's: ones that are not finite stay so, and do not end the process. */
-static void test_parameters(void) {
+static void test_strange_parameters_stay_and_end_no_process(void) {
     for (int i = 0; i < BAD_NUMBERS; i++) {
         uint32_t bits = bad_numbers[i].bits;
         check_context("%s among the parameters", bad_numbers[i].name);
@@ -293,17 +293,17 @@ static void test_parameters(void) {
 }
 
 int main(void) {
-    test_skip_step(1);
-    test_skip_step(4);
-    test_skip_tensor(1);
-    test_skip_tensor(3);
-    test_error(1);
-    test_error(4);
-    test_step_tensor(LOPT_NONFINITE_SKIP_STEP);
-    test_step_tensor(LOPT_NONFINITE_SKIP_TENSOR);
-    test_all_bad();
-    test_largest_allowed();
-    test_frozen();
-    if (!check_mode("thread")) test_parameters();
+    test_bad_gradient_skips_the_whole_step(1);
+    test_bad_gradient_skips_the_whole_step(4);
+    test_bad_gradient_skips_its_tensor_alone(1);
+    test_bad_gradient_skips_its_tensor_alone(3);
+    test_bad_gradient_is_an_error_that_changes_nothing(1);
+    test_bad_gradient_is_an_error_that_changes_nothing(4);
+    test_step_of_one_tensor_looks_at_its_gradient_alone(LOPT_NONFINITE_SKIP_STEP);
+    test_step_of_one_tensor_looks_at_its_gradient_alone(LOPT_NONFINITE_SKIP_TENSOR);
+    test_gradients_all_bad_are_skipped();
+    test_largest_allowed_gradient_is_taken();
+    test_gradient_of_a_frozen_tensor_is_not_looked_at();
+    if (!check_mode("thread")) test_strange_parameters_stay_and_end_no_process();
     return check_end();
 }

@@ -33,7 +33,7 @@ static const char *const names[] = {"star", "star-authors-rule"};
 
 /* Every combination of size of parameter and of gradient. A parameter of FLT_MAX may grow to infinity when the step goes
  * that way: the guard, or a gradient that points inwards, keeps it finite, and NaN it never becomes. */
-static void test_sizes(void) {
+static void test_sizes_of_all_kinds_make_no_nan(void) {
     static const float parameters[] = {0, 1e-45f, 1e-40f, FLT_MIN, 1e-10f, 1, 1e10f, 1e19f, 1e30f, FLT_MAX};
     static const float gradients[] = {0, 1e-45f, 1e-39f, FLT_MIN, 1e-20f, 1e-6f, 1, 1e6f, 1e12f, 0x1p50f};
     for (int w = 0; w < 2; w++) {
@@ -91,7 +91,7 @@ static int64_t denormals_of(const lopt_optimizer *opt) {
 
 /* Gradients that are all but zero after real ones: the averages decay through all of f32 to nothing. No denormal number is
  * left on the way, and the tensor can go on. (One element is the least normal number: else the tensor would rest.) */
-static void test_vanishing_gradients(void) {
+static void test_vanishing_gradients_leave_no_denormal(void) {
     const int steps = check_repetitions(100000, 3000);
     for (int w = 0; w < 2; w++) {
         problem p;
@@ -121,7 +121,7 @@ static void test_vanishing_gradients(void) {
 }
 
 /* A noisy quadratic for far longer than the weights were meta-trained on: the parameters stay bounded. */
-static void test_long_training(void) {
+static void test_long_training_stays_bounded(void) {
     const int64_t steps = slow() ? check_repetitions(1000000, 2000) : check_repetitions(30000, 2000);
     for (int w = 0; w < 2; w++) {
         problem p;
@@ -170,7 +170,7 @@ static void set_steps(snapshot *s, lopt_optimizer *opt, int64_t step) {
 
 /* Steps around the borders of i32, f32 and f64 counting: they count on, and what is saved then can be read. The features of
  * time are the same at all of them (tanh of more than 20 is 1), so that the bits of the step are. */
-static void test_counters(void) {
+static void test_counters_count_on_past_every_border(void) {
     static const int64_t counts[] = {((int64_t)1 << 24) - 2, ((int64_t)1 << 31) - 2, ((int64_t)1 << 32) - 2,
                                      ((int64_t)1 << 53) - 2};
     snapshot first = {0, NULL};
@@ -221,7 +221,7 @@ static void test_counters(void) {
 
 /* ---- Scales and guards ------------------------------------------------------------------------------------------- */
 
-static void test_lr_scales(void) {
+static void test_scale_of_zero_moves_nothing(void) {
     static const double refused[] = {-1, -1e-300, NAN, INFINITY, -INFINITY, 1e31, DBL_MAX};
     problem p;
     problem_small(&p);
@@ -251,7 +251,7 @@ static void test_lr_scales(void) {
 
 /* The guard from C: refused out of range, off by default, counted, the same after a checkpoint, and a step that would have
  * gone to infinity leaves the tensor as it is. */
-static void test_guard(void) {
+static void test_guard_limits_counts_and_refuses(void) {
     static const double refused[] = {-1, NAN, INFINITY, 1e31};
     problem p, q;
     lopt_statistics s = {.struct_size = sizeof s};
@@ -297,11 +297,11 @@ static void test_guard(void) {
 }
 
 int main(void) {
-    test_sizes();
-    test_vanishing_gradients();
-    test_long_training();
-    test_counters();
-    test_lr_scales();
-    test_guard();
+    test_sizes_of_all_kinds_make_no_nan();
+    test_vanishing_gradients_leave_no_denormal();
+    test_long_training_stays_bounded();
+    test_counters_count_on_past_every_border();
+    test_scale_of_zero_moves_nothing();
+    test_guard_limits_counts_and_refuses();
     return check_end();
 }

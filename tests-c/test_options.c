@@ -41,7 +41,7 @@ static void check_create_works(const lopt_options *options, const char *what, in
 
 #define CREATE_WORKS(options, what) check_create_works(options, what, __LINE__)
 
-static void test_ranges(void) {
+static void test_values_out_of_range_are_refused(void) {
     lopt_options good = problem_options(), o;
     static const int32_t bad_threads[] = {-1, 257, INT32_MAX, INT32_MIN}, good_threads[] = {0, 1, 2, 255, 256};
     static const double no_scales[] = {-1, -1e-300, NAN, INFINITY, 1.000001e30};
@@ -98,7 +98,7 @@ static void some_deallocate(void *context, void *pointer, size_t size) {
     free(pointer);
 }
 
-static void test_half_an_allocator(void) {
+static void test_half_an_allocator_is_refused(void) {
     lopt_allocator halves[2] = {{some_allocate, NULL, NULL}, {NULL, some_deallocate, NULL}}, none = {NULL, NULL, NULL};
     for (int i = 0; i < 2; i++) {
         lopt_options o = problem_options();
@@ -126,7 +126,7 @@ static void test_half_an_allocator(void) {
 
 /* A struct of an older program is shorter (there is none older than this one: refused), of a newer one longer; what the
  * library does not know must be 0. */
-static void test_struct_sizes(void) {
+static void test_structs_of_other_versions_are_understood(void) {
     static const size_t bad[] = {0, 1, 8, sizeof(lopt_options) - 1, SIZE_MAX, SIZE_MAX / 2, (size_t)1 << 40};
     struct { lopt_options known; unsigned char more[64]; } newer;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -148,7 +148,7 @@ static void test_struct_sizes(void) {
     }
 }
 
-static void test_tensor_struct_sizes(void) {
+static void test_tensor_structs_of_other_versions_are_understood(void) {
     static const size_t bad[] = {0, 8, sizeof(lopt_tensor_options) - 1, SIZE_MAX, (size_t)1 << 40};
     struct { lopt_tensor_options known; unsigned char more[16]; } newer;
     lopt_optimizer *opt;
@@ -179,7 +179,7 @@ static void test_tensor_struct_sizes(void) {
 }
 
 /* The structs that the library fills in: never a byte past what the program has. */
-static void test_result_sizes(void) {
+static void test_results_never_pass_the_end_of_a_struct(void) {
     static const size_t bad[] = {0, 1, 8, 24, SIZE_MAX, (size_t)1 << 40};
     struct { lopt_statistics known; unsigned char more[16]; } statistics, statistics_before;
     struct { lopt_information known; unsigned char more[16]; } information, information_before;
@@ -212,7 +212,7 @@ static void test_result_sizes(void) {
     lopt_destroy(opt);
 }
 
-static void test_init_sizes(void) {
+static void test_init_never_passes_the_end_of_a_struct(void) {
     static const size_t bad[] = {0, 1, 8, SIZE_MAX, SIZE_MAX / 2};
     lopt_options options, options_before;
     lopt_tensor_options tensor, tensor_before;
@@ -231,7 +231,7 @@ static void test_init_sizes(void) {
     check_context("");
 }
 
-static void test_defaults(void) {
+static void test_defaults_are_what_the_header_says(void) {
     lopt_options options;
     lopt_tensor_options tensor;
     CHECK_OK(lopt_options_init(&options, sizeof options));
@@ -285,7 +285,7 @@ static int32_t isa_with(const char *environment, int32_t cap) {
 static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 /* The narrowest of processor, option and environment is used; an environment that is not understood is refused. */
-static void test_isa_caps(void) {
+static void test_narrowest_cap_of_the_isa_holds(void) {
     static const char *names[] = {"baseline", "avx2", "avx512"};
     const char *given = getenv("LOPT_MAX_ISA");
     char *saved = given ? strdup(given) : NULL;
@@ -328,7 +328,7 @@ static void note(void *context, lopt_log_level level, const char *text) {
     snprintf(logged, sizeof logged, "%d %s", (int)level, text);
 }
 
-static void test_log(void) {
+static void test_log_says_what_there_is(void) {
     lopt_options options = problem_options();
     lopt_optimizer *opt;
     float parameter[2] = {1, 2}, gradient[2] = {1, NAN};
@@ -345,14 +345,14 @@ static void test_log(void) {
 }
 
 int main(void) {
-    test_ranges();
-    test_half_an_allocator();
-    test_struct_sizes();
-    test_tensor_struct_sizes();
-    test_result_sizes();
-    test_init_sizes();
-    test_defaults();
-    test_isa_caps();
-    test_log();
+    test_values_out_of_range_are_refused();
+    test_half_an_allocator_is_refused();
+    test_structs_of_other_versions_are_understood();
+    test_tensor_structs_of_other_versions_are_understood();
+    test_results_never_pass_the_end_of_a_struct();
+    test_init_never_passes_the_end_of_a_struct();
+    test_defaults_are_what_the_header_says();
+    test_narrowest_cap_of_the_isa_holds();
+    test_log_says_what_there_is();
     return check_end();
 }

@@ -26,7 +26,7 @@ static lopt_information information_of(lopt_optimizer *opt) {
     return information;
 }
 
-static void test_information(void) {
+static void test_information_tells_of_the_horizon(void) {
     problem p;
     lopt_options options = problem_options();
     int64_t elements = 0;
@@ -58,7 +58,7 @@ static void test_information(void) {
 }
 
 /* Threads, single steps in any order and AVX2 for AVX-512 change no bit. */
-static void test_same_bits(void) {
+static void test_threads_order_and_isa_change_no_bit(void) {
     problem p;
     lopt_options options = problem_options();
     options.total_steps = 10;
@@ -94,7 +94,7 @@ static void test_same_bits(void) {
 
 /* A tensor whose gradient is 0 everywhere stays bit for bit as it is, in its first step and later; when its gradients come
  * back it goes on as if nothing had been. */
-static void test_idle(void) {
+static void test_idle_tensor_stays_as_it_is(void) {
     problem p, q;
     lopt_options options = problem_options();
     problem_small(&p), problem_small(&q);
@@ -119,7 +119,7 @@ static void test_idle(void) {
 }
 
 /* With the total known steps are others; past it they are those of its end. What is not known any more changes nothing. */
-static void test_horizon(void) {
+static void test_total_steps_change_the_steps(void) {
     static const int64_t totals[] = {0, 1000, 30};
     problem p[3], reference;
     lopt_optimizer *opt[3];
@@ -151,7 +151,7 @@ static void test_horizon(void) {
 
 /* The step size past the end is that at it, but for what changes with the step alone: with a step size that the horizon alone
  * decides it stays, to the bit. */
-static void test_past_the_end(void) {
+static void test_step_size_past_the_end_is_that_of_the_end(void) {
     made_weights m = weights_make_pooled(1);
     /* Behind direction, horizon_decay and horizon_step: schedule_step, statistics_decay; statistics_step is the last. */
     size_t schedule = 10 + 8 + 16 + 3 + 1, step = schedule + 11 + 38 + 40;
@@ -181,7 +181,7 @@ static void test_past_the_end(void) {
 }
 
 /* Resuming gives the same bits, total_steps included, wherever the training was cut. */
-static void test_resume(void) {
+static void test_resuming_gives_the_same_bits(void) {
     problem p;
     lopt_options options = problem_options();
     options.total_steps = 11;
@@ -214,7 +214,7 @@ static void test_resume(void) {
 
 /* Gradients that vanish, come back and have spikes: no step is larger than the guard allows, nor any without it than what the
  * weights' ranges allow. */
-static void test_wild_gradients(void) {
+static void test_wild_gradients_make_no_wild_steps(void) {
     static const float sizes[] = {1, 1e-3f, 1e-30f, 1, 1e10f, 1e-6f, 1e-20f, 1e14f, 1, 1e-12f};
     for (int guarded = 0; guarded < 2; guarded++) {
         problem p;
@@ -247,7 +247,7 @@ static void test_wild_gradients(void) {
 }
 
 /* Where a tensor stands in its network counts, but not tensors that were taken out again because lopt_add_flat failed. */
-static void test_taken_out(void) {
+static void test_tensors_taken_out_do_not_count(void) {
     static float parameters[64], gradients[64];
     lopt_flat_entry table[5] = {
         {.name = "flat 1", .rank = 2, .shape = {4, 4}}, {.name = "flat 2", .offset = 16, .rank = 1, .shape = {4}},
@@ -299,7 +299,7 @@ static void replace(made_weights *m, const char *from, const char *to) {
     if (CHECK(at != NULL && strlen(from) == strlen(to))) memcpy(at, to, strlen(to));
 }
 
-static void test_refused(void) {
+static void test_damaged_weights_are_refused_by_name(void) {
     made_weights m = weights_make_pooled(1);
     m.data[10 + 8 + 16 + 3 + 1 + 11 + 38 + 4] = 9;
     refused(&m, "tensor 'statistics_ranges', column 4, is from 9 to 3; that is no range");
@@ -321,14 +321,14 @@ static void test_refused(void) {
 }
 
 int main(void) {
-    test_information();
-    test_same_bits();
-    test_idle();
-    test_horizon();
-    test_past_the_end();
-    test_resume();
-    test_wild_gradients();
-    test_taken_out();
-    test_refused();
+    test_information_tells_of_the_horizon();
+    test_threads_order_and_isa_change_no_bit();
+    test_idle_tensor_stays_as_it_is();
+    test_total_steps_change_the_steps();
+    test_step_size_past_the_end_is_that_of_the_end();
+    test_resuming_gives_the_same_bits();
+    test_wild_gradients_make_no_wild_steps();
+    test_tensors_taken_out_do_not_count();
+    test_damaged_weights_are_refused_by_name();
     return check_end();
 }

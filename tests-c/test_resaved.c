@@ -137,7 +137,7 @@ static void check_order(const parts *p, const int *data, const int *listed, cons
     snapshot_free(&s);
 }
 
-static void test_orders(const parts *p) {
+static void test_arrays_in_any_order_are_restored(const parts *p) {
     int data[ARRAYS], listed[ARRAYS];
     check_order(p, in_order, in_order, "");
     for (int i = 0; i < p->count; i++) data[i] = p->count - 1 - i;
@@ -167,7 +167,7 @@ static void test_orders(const parts *p) {
 }
 
 /* Every byte of a file in another order, and every length: as strong as for a file of the library's own. */
-static void test_damage(const parts *p) {
+static void test_every_changed_byte_is_refused(const parts *p) {
     int data[ARRAYS];
     python_order(p, data);
     snapshot s = put_together(p, data, data, "");
@@ -204,7 +204,7 @@ static void test_damage(const parts *p) {
 }
 
 /* Arrays that have changed places, names or number are not those that were written. */
-static void test_other_content(const parts *p) {
+static void test_other_content_is_refused(const parts *p) {
     int data[ARRAYS], pairs = 0;
     python_order(p, data);
     for (int i = 0; i < p->count; i++) {
@@ -234,7 +234,7 @@ static void test_other_content(const parts *p) {
 }
 
 /* A tensor that has another name in the program now: renamed in the header, with the data as they lay. */
-static void test_renamed(const parts *p) {
+static void test_renamed_tensors_are_restored(const parts *p) {
     problem other;
     int data[ARRAYS];
     add_tensors(&other);
@@ -268,7 +268,7 @@ static void test_renamed(const parts *p) {
 }
 
 /* Without one of the digests the other has to do. */
-static void test_one_digest(const parts *p) {
+static void test_one_right_digest_is_enough(const parts *p) {
     int data[ARRAYS];
     python_order(p, data);
     for (int kept = 0; kept < 2; kept++) {
@@ -293,7 +293,7 @@ static void test_one_digest(const parts *p) {
 }
 
 /* One that 0.1.0 wrote, after three steps: arrays come out as they stand in it. */
-static void test_first_version(void) {
+static void test_checkpoint_of_the_first_version_is_read(void) {
     problem p = {.count = 0};
     snapshot first = {0, NULL};
     first.bytes = files_read(files_source("tests-c/checkpoint-0.1.0.safetensors"), &first.size);
@@ -333,12 +333,12 @@ int main(void) {
     problem_free(&p);
     parts all = take_apart(&good);
     CHECK_INT(all.count, 1 + 2 * 7 + 3 * 6);
-    test_orders(&all);
-    test_damage(&all);
-    test_other_content(&all);
-    test_renamed(&all);
-    test_one_digest(&all);
-    test_first_version();
+    test_arrays_in_any_order_are_restored(&all);
+    test_every_changed_byte_is_refused(&all);
+    test_other_content_is_refused(&all);
+    test_renamed_tensors_are_restored(&all);
+    test_one_right_digest_is_enough(&all);
+    test_checkpoint_of_the_first_version_is_read();
     snapshot_free(&good), snapshot_free(&live);
     lopt_destroy(opt);
     problem_free(&host);

@@ -61,7 +61,7 @@ static void check_zero_scale(int of_tensor, double weight_decay) {
 }
 
 /* The scales of optimizer and tensor are multiplied: powers of two that cancel give the same bits. */
-static void test_products(void) {
+static void test_scales_are_multiplied(void) {
     problem p, q;
     lopt_optimizer *opt = make(0.5, 0.25, &p), *plain = make(1, 0.25, &q);
     for (int i = 0; i < p.count; i++) set_tensor(opt, i, 2, 1);
@@ -77,7 +77,7 @@ static void test_products(void) {
 }
 
 /* The first step moves by a multiple of the scale. */
-static void test_proportion(void) {
+static void test_step_is_proportional_to_the_scale(void) {
     problem p, q, start;
     lopt_optimizer *opt = make(0.25, 0, &p), *plain = make(1, 0, &q);
     problem_small(&start);
@@ -106,7 +106,7 @@ static double rms(const float *values, int64_t count) {
 }
 
 /* The sizes that lopt_stats reports against those computed here. */
-static void test_statistics(void) {
+static void test_statistics_are_those_of_the_numbers(void) {
     problem p, before;
     lopt_optimizer *opt = make(1, 0, &p);
     problem_small(&before);
@@ -153,7 +153,7 @@ static void test_statistics(void) {
     problem_free(&p), problem_free(&before);
 }
 
-static void test_information(void) {
+static void test_information_counts_what_was_added(void) {
     problem p;
     lopt_optimizer *opt = make(1, 0, &p);
     lopt_information i = {.struct_size = sizeof i}, empty = {.struct_size = sizeof empty};
@@ -192,11 +192,11 @@ int main(void) {
         check_zero_scale(0, 0);
         check_zero_scale(0, 0.5);
         check_zero_scale(1, 0.5);
-        test_products();
-        test_proportion();
-        test_statistics();
+        test_scales_are_multiplied();
+        test_step_is_proportional_to_the_scale();
+        test_statistics_are_those_of_the_numbers();
     }
     weights_name = "star";
-    test_information();
+    test_information_counts_what_was_added();
     return check_end();
 }

@@ -36,7 +36,7 @@ static void check_as_reference(const lopt_options *options) {
     problem_free(&p);
 }
 
-static void test_threads(void) {
+static void test_threads_change_no_bit(void) {
     static const int32_t threads[] = {1, 2, 3, 4, 5, 6, 7, 8, 0};
     for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
         lopt_options options = problem_options();
@@ -73,7 +73,7 @@ static void check_close(const problem *a, const problem *b, double tolerance) {
 }
 
 /* AVX2 and AVX-512 give the same bits; the baseline has no fused multiply-add, so it gives others, close to them. */
-static void test_isa(void) {
+static void test_avx2_and_avx512_give_the_same_bits(void) {
     const char *given = getenv("LOPT_MAX_ISA");
     char *saved = given ? strdup(given) : NULL;
     unsetenv("LOPT_MAX_ISA");
@@ -138,7 +138,7 @@ static void run_caller(void *context, int32_t count, lopt_task task, void *task_
     for (int32_t k = 0; k < count && c->mode == 2; k++) pthread_join(items[k].thread, NULL);
 }
 
-static void test_parallel_for(void) {
+static void test_threads_of_the_caller_change_no_bit(void) {
     for (int mode = 0; mode < 3; mode++) {
         for (int32_t threads = 1; threads <= 4; threads += 3) {
             caller c = {.mode = mode, .most = threads};
@@ -170,7 +170,7 @@ static void test_parallel_for(void) {
 /* ---- Order ------------------------------------------------------------------------------------------------------- */
 
 /* One by one, each as soon as its gradient is there, forwards and backwards. */
-static void test_step_tensor(void) {
+static void test_single_steps_in_any_order_change_no_bit(void) {
     for (int backwards = 0; backwards < 2; backwards++) {
         lopt_options options = problem_options();
         lopt_optimizer *opt;
@@ -192,7 +192,7 @@ static void test_step_tensor(void) {
 }
 
 /* To star a tensor is a tensor, wherever it stands; pooled looks at which layers are first and last. */
-static void test_order_of_adding(void) {
+static void test_order_of_adding_changes_no_bit_of_star(void) {
     static const int orders[][7] = {{0, 1, 2, 3, 4, 5, 6}, {6, 5, 4, 3, 2, 1, 0}, {3, 0, 6, 1, 5, 2, 4}};
     problem first;
     for (int o = 0; o < 3; o++) {
@@ -220,7 +220,7 @@ static void test_order_of_adding(void) {
 }
 
 /* A tensor that joins later starts at t = 0: it ends where it ends beside as many idle tensors, whatever was stepped before. */
-static void test_added_later(void) {
+static void test_tensor_added_later_starts_at_zero(void) {
     lopt_options options = problem_options();
     lopt_optimizer *opt = problem_create("star", &options), *alone = problem_create("star", &options);
     problem p, q;
@@ -252,7 +252,7 @@ static void test_added_later(void) {
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 /* New memory with the same numbers in the middle of training makes no difference; gradients are only read. */
-static void test_bind(void) {
+static void test_new_memory_changes_no_bit(void) {
     lopt_options options = problem_options();
     lopt_optimizer *opt;
     problem p;
@@ -281,7 +281,7 @@ static void test_bind(void) {
 }
 
 /* A frozen tensor is passed over: its parameters, state and counters stay, and its gradient is not even read. */
-static void test_frozen(void) {
+static void test_frozen_tensor_is_passed_over(void) {
     lopt_options options = problem_options();
     lopt_tensor_options frozen, moving;
     lopt_statistics statistics = {.struct_size = sizeof statistics};
@@ -328,14 +328,14 @@ static void test_frozen(void) {
 int main(void) {
     lopt_options options = problem_options();
     reference_state = train(&options, &reference);
-    test_threads();
-    test_isa();
-    test_parallel_for();
-    test_step_tensor();
-    test_order_of_adding();
-    test_added_later();
-    test_bind();
-    test_frozen();
+    test_threads_change_no_bit();
+    test_avx2_and_avx512_give_the_same_bits();
+    test_threads_of_the_caller_change_no_bit();
+    test_single_steps_in_any_order_change_no_bit();
+    test_order_of_adding_changes_no_bit_of_star();
+    test_tensor_added_later_starts_at_zero();
+    test_new_memory_changes_no_bit();
+    test_frozen_tensor_is_passed_over();
     snapshot_free(&reference_state);
     problem_free(&reference);
     return check_end();

@@ -43,7 +43,7 @@ static float *trained(int32_t rank, const int64_t *shape) {
 }
 
 /* Parameter and gradient at each of 64 byte offsets, with bytes around them that must stay. */
-static void test_alignment(void) {
+static void test_any_alignment_gives_the_same_bits(void) {
     static const struct { int32_t rank; int64_t shape[2]; } cases[] = {
         {0, {0}}, {1, {3}}, {1, {100}}, {2, {3, 5}}, {2, {19, 33}}, {2, {5, 128}}, {2, {70, 2}},
     };
@@ -107,7 +107,7 @@ static void check_at_page_end(int32_t rank, const int64_t *shape) {
 }
 
 /* Sizes around the width of vectors and of chunks of work, up to the last byte. */
-static void test_sizes(void) {
+static void test_every_size_is_stepped_to_its_last_byte(void) {
     int stride = check_repetitions(1, 5);
     for (int64_t n = 1; n <= 70; n += stride) {
         check_context("[%d]", (int)n);
@@ -134,7 +134,7 @@ static void test_sizes(void) {
 }
 
 /* Extents of 1 may be put anywhere as long as two larger ones remain. */
-static void test_ranks(void) {
+static void test_extents_of_one_change_no_bit(void) {
     static const struct { int32_t rank; int64_t shape[8]; } same[][5] = {
         {{0, {0}}, {1, {1}}},
         {{2, {5, 7}}, {3, {1, 5, 7}}, {3, {5, 1, 7}}, {4, {5, 7, 1, 1}}, {8, {1, 1, 5, 1, 1, 7, 1, 1}}},
@@ -168,7 +168,7 @@ static void test_ranks(void) {
 
 /* The transposed matrix on the transposed gradient: rows become columns. Not the same bits, because sums over the tensor
  * are taken in the order of memory. */
-static void test_transpose(void) {
+static void test_transposed_matrix_takes_the_same_steps(void) {
     static const int64_t shapes[][2] = {{3, 5}, {16, 48}, {40, 33}, {7, 129}, {200, 301}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         int64_t m = shapes[s][0], n = shapes[s][1], elements = m * n;
@@ -209,7 +209,7 @@ static void test_transpose(void) {
 /* The axes but the two largest are batches: wherever they lie, each of their indices has a matrix with statistics of its own. The
  * same tensor with all of them in front takes the same steps, but for the order of sums; and any number of threads the same bits. The
  * tensors are around and above the sizes at which they are cut into pieces of work, along rows, columns and inner axes. */
-static void test_batch_axes(void) {
+static void test_other_axes_are_batches_wherever_they_lie(void) {
     static const struct { int32_t rank; int64_t shape[6]; } cases[] = {
         {3, {41, 37, 20}}, {3, {37, 41, 20}}, {4, {41, 37, 5, 4}}, {4, {41, 37, 19, 19}}, {4, {37, 41, 19, 19}},
         {3, {70, 65, 64}}, {3, {35, 34, 33}}, {3, {90, 280, 17}}, {5, {2, 23, 3, 22, 21}}, {6, {2, 23, 3, 22, 12, 13}},
@@ -281,7 +281,7 @@ static void test_batch_axes(void) {
 }
 
 /* Tensors of 0 elements are there, have no memory, and count their steps. */
-static void test_empty(void) {
+static void test_empty_tensors_count_their_steps(void) {
     static const struct { int32_t rank; int64_t shape[4]; } shapes[] = {
         {1, {0}}, {2, {0, 5}}, {2, {5, 0}}, {2, {0, 0}}, {4, {3, 0, 2, 1 << 20}}, {3, {1 << 20, 1 << 20, 0}},
     };
@@ -317,7 +317,7 @@ static void test_empty(void) {
 }
 
 /* Many tensors, more than the optimizer makes room for at first, get the numbers 0, 1, 2, ... and names of any kind. */
-static void test_many(void) {
+static void test_many_tensors_are_numbered_in_order(void) {
     enum { COUNT = 300 };
     static float parameters[COUNT][3], gradients[COUNT][3];
     char name[256];
@@ -344,7 +344,7 @@ static void test_many(void) {
 }
 
 /* No element is left out, whatever the shape: around the sizes at which a tensor is cut into pieces of work. */
-static void test_whole(void) {
+static void test_no_element_is_left_out(void) {
     static const int64_t runs[] = {1, 15, 17, 33, 250, 1000, 2600, 4000, 4095, 4096, 4097, 8200};
     lopt_options options = problem_options();
     for (size_t r = 0; r < sizeof runs / sizeof *runs; r++) {
@@ -372,13 +372,13 @@ static void test_whole(void) {
 }
 
 int main(void) {
-    test_alignment();
-    test_sizes();
-    test_ranks();
-    test_transpose();
-    test_batch_axes();
-    test_empty();
-    test_many();
-    test_whole();
+    test_any_alignment_gives_the_same_bits();
+    test_every_size_is_stepped_to_its_last_byte();
+    test_extents_of_one_change_no_bit();
+    test_transposed_matrix_takes_the_same_steps();
+    test_other_axes_are_batches_wherever_they_lie();
+    test_empty_tensors_count_their_steps();
+    test_many_tensors_are_numbered_in_order();
+    test_no_element_is_left_out();
     return check_end();
 }

@@ -89,7 +89,7 @@ static lopt_status add_one(lopt_optimizer *opt, int number) {
 
 /* Of four threads wanted, the system gives few at first and more later, after steps that those did not see. Each time the
  * log says so once, and lopt_info how many there are. */
-static void test_late(void) {
+static void test_threads_that_start_late_are_used(void) {
     for (int first = 0; first < 4; first++) {
         for (int then = first; then < 4; then++) {
             problem p, q;
@@ -175,7 +175,7 @@ static void child_saves(void *nothing) {
     destroy_inherited();
 }
 
-static void test_fork(void) {
+static void test_child_of_a_fork_goes_on_alone(void) {
     static void (*const bodies[])(void *) = {child_destroys, child_steps, child_leaves_it, child_exits, child_adds,
                                              child_saves};
     children = 1;
@@ -287,7 +287,7 @@ static void write_text(const char *name, const char *text) {
 
 /* Quotas of control groups, of both versions, of the group itself, one above it, or one that only the container sees. The
  * names are those of files in the test's directory, '-' for '/'. */
-static void test_quota(void) {
+static void test_quotas_bound_the_threads(void) {
     int32_t all = automatic_threads();
     static const struct { const char *group, *file, *text, *file2, *text2; int processors; } cases[] = {
         {"0::/\n", "sys-fs-cgroup--cpu.max", "max 100000\n", NULL, NULL, 0},
@@ -339,10 +339,10 @@ int main(void) {
     lopt_destroy(opt);
     problem_free(&p);
 
-    test_late();
-    test_quota();
+    test_threads_that_start_late_are_used();
+    test_quotas_bound_the_threads();
     /* ThreadSanitizer allows no threads after a fork. */
-    if (!check_mode("thread")) test_fork(), CHECK_SURVIVES(bound_threads, NULL);
+    if (!check_mode("thread")) test_child_of_a_fork_goes_on_alone(), CHECK_SURVIVES(bound_threads, NULL);
     snapshot_free(&expected);
     files_end();
     return check_end();

@@ -51,7 +51,7 @@ static void check_same(const snapshot *found, const snapshot *expected) {
     if (found->size == expected->size) CHECK_BYTES(found->bytes, expected->bytes, found->size);
 }
 
-static void test_builtin(void) {
+static void test_builtin_weights_are_found_by_name(void) {
     static const char *names[][2] = {
         {"pooled", "weights/pooled.safetensors"},
         {"star", "weights/star.safetensors"},
@@ -104,7 +104,7 @@ static void test_builtin(void) {
 }
 
 /* Text of the metadata comes out as UTF-8, decoded. */
-static void test_metadata(void) {
+static void test_metadata_comes_out_decoded(void) {
     made_weights m = weights_make("small_fc", 4, 2,
         "\"note\":\"caf\\u00e9 \\ud83c\\udf1f \\\"q\\\" \\\\ \\/ \\n \\t \xe5\xb1\xa4\","
         "\"\":\"no key\",\"k\\u0065y\":\"\"");
@@ -142,7 +142,7 @@ static const char *kernel_of(const made_weights *m) {
 }
 
 /* The widths of the specialised kernels, those beside them, and those that are evaluated by matrix products. */
-static void test_widths(void) {
+static void test_networks_of_every_width_step(void) {
     static const int widths[] = {1, 4, 5, 8, 16, 24, 32, 40, 64};
     for (int i = 0; i < 9; i++) {
         for (int layers = 1; layers <= (widths[i] == 8 ? 4 : 2); layers++) {
@@ -180,7 +180,7 @@ static void check_wide(const lopt_weights *weights, problem *p) {
     lopt_destroy(opt);
 }
 
-static void test_wide(void) {
+static void test_wide_networks_use_openblas(void) {
     made_weights m = weights_make("small_fc", 264, 1, "");
     lopt_weights *weights = weights_of(&m);
     problem with, without;
@@ -205,7 +205,7 @@ static void test_wide(void) {
 }
 
 /* A small network is no reason to load OpenBLAS. */
-static void test_narrow(void) {
+static void test_small_networks_load_no_openblas(void) {
     lopt_optimizer *opt = NULL;
     blas_asked = 0;
     CHECK_OK(lopt_create(NULL, NULL, &opt));
@@ -214,7 +214,7 @@ static void test_narrow(void) {
 }
 
 /* Every way in which a step goes over a tensor: means of heads, with and without blackbox, nominal term and decay. */
-static void test_plans(void) {
+static void test_every_plan_of_passes_steps(void) {
     static const char *blackbox[] = {"\"note\":\"\"", "\"normalize_blackbox\":\"true\"",
                                      "\"selfnormalize_blackbox\":\"true\""};
     static const char *estimators[] = {"SGD", "SGDM", "AggMo", "Adam", "AdamAggMo"};
@@ -268,7 +268,7 @@ static void *train_shared(void *argument) {
     return NULL;
 }
 
-static void test_sharing(void) {
+static void test_weights_may_be_shared(void) {
     lopt_weights *weights;
     pthread_t threads[6];
     sharer sharers[6];
@@ -287,7 +287,7 @@ static void test_sharing(void) {
 }
 
 /* They are copied by lopt_create: they may be gone before the first step. */
-static void test_freed_at_once(void) {
+static void test_weights_may_be_freed_at_once(void) {
     lopt_weights *weights;
     lopt_options options = problem_options();
     lopt_optimizer *opt;
@@ -306,13 +306,13 @@ static void test_freed_at_once(void) {
 }
 
 int main(void) {
-    test_builtin();
-    test_metadata();
-    test_widths();
-    test_wide();
-    test_narrow();
-    test_plans();
-    test_sharing();
-    test_freed_at_once();
+    test_builtin_weights_are_found_by_name();
+    test_metadata_comes_out_decoded();
+    test_networks_of_every_width_step();
+    test_wide_networks_use_openblas();
+    test_small_networks_load_no_openblas();
+    test_every_plan_of_passes_steps();
+    test_weights_may_be_shared();
+    test_weights_may_be_freed_at_once();
     return check_end();
 }

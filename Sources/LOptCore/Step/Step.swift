@@ -89,7 +89,7 @@ extension Optimizer {
         return floatState
     }
 
-    /// Sweep A over these tensors; the rest of a step goes on from there.
+    /// The gradient pass over these tensors; the rest of a step goes on from there.
     @inline(never)
     private mutating func look(_ range: Range<Int>) -> Work {
         var elements = 0

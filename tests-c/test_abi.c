@@ -143,7 +143,7 @@ static void compare(const char *path) {
     for (int i = 0; i < line_count; i++) check_that(seen[i], __FILE__, __LINE__, "not in %s: %s", path, lines[i]);
 }
 
-static void test_versions_agree(void) {
+static void test_versions_of_header_and_library_agree(void) {
     char text[32];
     CHECK_INT(LOPT_VERSION, LOPT_VERSION_MAJOR * 1000000 + LOPT_VERSION_MINOR * 1000 + LOPT_VERSION_PATCH);
     CHECK_INT(lopt_version(), LOPT_VERSION);
@@ -160,6 +160,6 @@ int main(int count, char **arguments) {
         return 0;
     }
     compare(files_source("tests-c/abi.txt"));
-    test_versions_agree();
+    test_versions_of_header_and_library_agree();
     return check_end();
 }

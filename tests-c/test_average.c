@@ -249,17 +249,40 @@ static void test_memory_is_four_bytes_a_parameter(void) {
     problem_free(&p), problem_free(&q);
 }
 
+/* Every element has one, however a tensor is cut: after the first step it is the parameter. */
+static void test_every_element_has_an_average(void) {
+    static const int64_t shapes[][3] = {{9, 4000, 1}, {13, 2600, 1}, {1, 32769, 1}, {32768, 1, 1}, {5, 3, 2500}, {3, 9000, 2}, {2, 2, 17000}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        for (int threads = 1; threads <= 2; threads++) {
+            problem p = {.count = 0};
+            problem_add(&p, "w", 3, shapes[s]);
+            problem_start(&p);
+            lopt_optimizer *opt = make(&p, LOPT_AVERAGE_EMA, 0, threads);
+            problem_gradient(&p, 0);
+            CHECK_OK(lopt_step(opt));
+            float *average = average_of(opt, &p, 0);
+            check_context("%s, shape %zu", weights, s);
+            CHECK_BITS(average, p.tensors[0].parameter, p.tensors[0].elements);
+            free(average);
+            lopt_destroy(opt), problem_free(&p);
+        }
+    }
+    check_context("");
+}
+
 int main(void) {
     test_average_follows_its_formula(LOPT_AVERAGE_GROWING, 0, 1), test_average_follows_its_formula(LOPT_AVERAGE_GROWING, 1, 3);
     test_average_follows_its_formula(LOPT_AVERAGE_EMA, 4, 2);
     test_average_follows_its_formula(LOPT_AVERAGE_EMA, 0, 1), test_average_follows_its_formula(LOPT_AVERAGE_EMA, 1, 1);
     test_threads_and_single_steps_change_no_bit();
+    test_every_element_has_an_average();
     test_swapping_twice_gives_the_bits_back();
     test_strange_element_leaves_nothing_behind(LOPT_AVERAGE_GROWING);
     test_strange_element_leaves_nothing_behind(LOPT_AVERAGE_EMA);
     test_resuming_gives_the_same_averages(LOPT_AVERAGE_GROWING), test_resuming_gives_the_same_averages(LOPT_AVERAGE_EMA);
     test_memory_is_four_bytes_a_parameter();
     weights = "made pooled";
+    test_every_element_has_an_average();
     test_average_follows_its_formula(LOPT_AVERAGE_GROWING, 0, 2), test_average_follows_its_formula(LOPT_AVERAGE_EMA, 4, 1);
     test_threads_and_single_steps_change_no_bit();
     test_strange_element_leaves_nothing_behind(LOPT_AVERAGE_GROWING);

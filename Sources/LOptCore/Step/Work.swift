@@ -60,7 +60,9 @@ struct Work {
             for chunk in 0..<chunks(i, t) { execute(i, t, chunk, scratch) }
             settle(i, t)
         }
-        if average.kind != .none { updateAverage(t, 0) }
+        guard average.kind != .none else { return }
+        // One chunk of rows may have more elements than one of them has.
+        for chunk in 0..<t.pointee.geometry.flatChunks { updateAverage(t, chunk) }
     }
 
     private func items(_ t: UnsafeMutablePointer<Tensor>) -> Int {

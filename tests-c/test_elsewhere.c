@@ -73,7 +73,7 @@ static const int alone[] = {0, 1, 2, 3, 4, 5, 6}, two[] = {1, 0, 0, 1, 1, 0, 1},
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
-static void test_same_bits(const char *weights, int threads, double ratio, int count, const int *owner) {
+static void test_optimizers_that_share_a_network_give_the_bits_of_one(const char *weights, int threads, double ratio, int count, const int *owner) {
     problem p, q;
     lopt_options options = some_options();
     options.max_update_ratio = ratio, options.threads = threads;
@@ -107,7 +107,7 @@ static void test_same_bits(const char *weights, int threads, double ratio, int c
 }
 
 /* Without what is elsewhere they are other networks, and take other steps. */
-static void test_it_matters(void) {
+static void test_place_in_the_network_matters(void) {
     problem p, q;
     lopt_options options = some_options();
     problem_large(&p), problem_large(&q);
@@ -127,7 +127,7 @@ static void test_it_matters(void) {
 }
 
 /* Whatever is done to a tensor that is elsewhere, it has no memory here and takes no part. */
-static void test_what_is_elsewhere(void) {
+static void test_what_is_elsewhere_has_a_place_and_nothing_else(void) {
     problem p;
     lopt_options options = some_options();
     lopt_tensor_options tensor;
@@ -204,7 +204,7 @@ static void restore_all(parts *all, const shards *s, uint32_t contents, int tens
 }
 
 /* Four steps in one division, four more in another one, from its checkpoint: those of eight in one optimizer. */
-static void test_other_division(const char *weights, int from, const int *from_owner, int to, const int *to_owner) {
+static void test_shards_restore_into_another_division(const char *weights, int from, const int *from_owner, int to, const int *to_owner) {
     problem p, q, r;
     lopt_options options = some_options();
     problem_large(&p), problem_large(&q), problem_large(&r);
@@ -234,7 +234,7 @@ static void test_other_division(const char *weights, int from, const int *from_o
     problem_free(&p), problem_free(&q), problem_free(&r);
 }
 
-static void test_refused_shards(void) {
+static void test_shards_that_do_not_fit_are_refused(void) {
     problem p, q;
     lopt_options options = some_options();
     problem_large(&p), problem_large(&q);
@@ -284,16 +284,16 @@ static void test_refused_shards(void) {
 int main(void) {
     static const char *weights[] = {"pooled", "star", "star-authors-rule", "made pooled"};
     for (int w = 0; w < 4; w++) {
-        test_same_bits(weights[w], 1, 0, 7, alone);
-        test_same_bits(weights[w], 3, 0, 2, two);
-        test_other_division(weights[w], 3, three, 2, two);
+        test_optimizers_that_share_a_network_give_the_bits_of_one(weights[w], 1, 0, 7, alone);
+        test_optimizers_that_share_a_network_give_the_bits_of_one(weights[w], 3, 0, 2, two);
+        test_shards_restore_into_another_division(weights[w], 3, three, 2, two);
     }
-    test_same_bits("pooled", 2, 0.01, 4, one_of_four);
-    test_same_bits("star", 2, 0.01, 3, three);
-    test_it_matters();
-    test_what_is_elsewhere();
-    test_other_division("pooled", 7, alone, 1, (int[]){0, 0, 0, 0, 0, 0, 0});
-    test_other_division("pooled", 1, (int[]){0, 0, 0, 0, 0, 0, 0}, 4, one_of_four);
-    test_refused_shards();
+    test_optimizers_that_share_a_network_give_the_bits_of_one("pooled", 2, 0.01, 4, one_of_four);
+    test_optimizers_that_share_a_network_give_the_bits_of_one("star", 2, 0.01, 3, three);
+    test_place_in_the_network_matters();
+    test_what_is_elsewhere_has_a_place_and_nothing_else();
+    test_shards_restore_into_another_division("pooled", 7, alone, 1, (int[]){0, 0, 0, 0, 0, 0, 0});
+    test_shards_restore_into_another_division("pooled", 1, (int[]){0, 0, 0, 0, 0, 0, 0}, 4, one_of_four);
+    test_shards_that_do_not_fit_are_refused();
     return check_end();
 }

@@ -21,7 +21,7 @@ static double squares(const problem_tensor *t, double scale) {
 }
 
 /* Of every tensor and of all, on any threads; a training with looks in between has the bits and statistics of one without. */
-static void test_looks(const char *weights, double scale) {
+static void test_looking_changes_nothing(const char *weights, double scale) {
     problem p, q;
     lopt_options options = problem_options();
     options.gradient_scale = scale, options.max_gradient_norm = 3;
@@ -61,7 +61,7 @@ static void test_looks(const char *weights, double scale) {
 }
 
 /* What is not finite for a step: NaN, infinities, and what is too large with its scale. What is frozen or elsewhere is not looked at. */
-static void test_nonfinite(void) {
+static void test_what_is_not_finite_is_found(void) {
     static const float bad[] = {NAN, INFINITY, -INFINITY, 2e15f, -3e38f};
     problem p;
     lopt_options options = problem_options();
@@ -107,7 +107,7 @@ static void test_nonfinite(void) {
 }
 
 int main(void) {
-    test_looks("pooled", 1), test_looks("star", -1.0 / 3), test_looks("star-authors-rule", 7), test_looks("made pooled", 0.125);
-    test_nonfinite();
+    test_looking_changes_nothing("pooled", 1), test_looking_changes_nothing("star", -1.0 / 3), test_looking_changes_nothing("star-authors-rule", 7), test_looking_changes_nothing("made pooled", 0.125);
+    test_what_is_not_finite_is_found();
     return check_end();
 }

@@ -65,7 +65,7 @@ public struct ConstructorValue: Sendable {
 
 extension ConstructorValue {
     /// Takes the value from its text; false if it is none of its form and bounds.
-    mutating func parse(_ text: UnsafeRawBufferPointer) -> Bool {
+    public mutating func parse(_ text: UnsafeRawBufferPointer) -> Bool {
         switch form {
         case .integer, .number:
             if form == .integer { for byte in text where byte < 0x30 || byte > 0x39 { return false } }

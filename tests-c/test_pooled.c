@@ -49,7 +49,7 @@ static void test_information_tells_of_the_horizon(void) {
     CHECK_INT(information_of(opt).total_steps, INT64_MAX);
     problem_train(&p, opt, 0, 2);
     /* Programs built before total_steps was among the information. */
-    lopt_information older = {.struct_size = sizeof older - 8, .total_steps = -5};
+    lopt_information older = {.struct_size = offsetof(lopt_information, total_steps), .total_steps = -5};
     CHECK_OK(lopt_info(opt, &older));
     CHECK_INT(older.uses_total_steps, 1);
     CHECK_INT(older.total_steps, -5);

@@ -42,18 +42,6 @@ LOPT_INLINE lopt_f32x16 lopt_fma(lopt_f32x16 a, lopt_f32x16 b, lopt_f32x16 c) {
 LOPT_INLINE lopt_f32x16 lopt_sqrt(lopt_f32x16 a) { return __builtin_elementwise_sqrt(a); }
 LOPT_INLINE lopt_f32x16 lopt_rsqrt(lopt_f32x16 a) { return lopt_splat(1.0f) / __builtin_elementwise_sqrt(a); }
 
-/* The same within 2e-7, without division or square root and with the same bits on every target that has fused multiply-add:
- * an estimate from the exponent (relative error below 0.035) and two steps of Householder's method of third order. For
- * normal numbers above 0. */
-LOPT_INLINE lopt_f32x16 lopt_fast_rsqrt(lopt_f32x16 x) {
-    lopt_f32x16 y = (lopt_f32x16)((lopt_i32x16)(0x5f375a86) - ((lopt_i32x16)x >> 1));
-    for (int step = 0; step < 2; step++) {
-        lopt_f32x16 e = lopt_fma(-x * y, y, lopt_splat(1));
-        y = lopt_fma(y * e, lopt_fma(e, lopt_splat(0.375f), lopt_splat(0.5f)), y);
-    }
-    return y;
-}
-
 /* max and min as the x86 instructions have them: the second argument if either is NaN. */
 LOPT_INLINE lopt_f32x16 lopt_max(lopt_f32x16 a, lopt_f32x16 b) { return a > b ? a : b; }
 LOPT_INLINE lopt_f32x16 lopt_min(lopt_f32x16 a, lopt_f32x16 b) { return a < b ? a : b; }
@@ -86,11 +74,6 @@ LOPT_INLINE lopt_f32x16 lopt_positive(lopt_f32x16 a, lopt_f32x16 where) {
     return lopt_from_bits(lopt_bits(a) & (where > lopt_splat(0)));
 }
 
-/* a where `sign` is below 0, b elsewhere. */
-LOPT_INLINE lopt_f32x16 lopt_where_negative(lopt_f32x16 sign, lopt_f32x16 a, lopt_f32x16 b) {
-    return sign < lopt_splat(0) ? a : b;
-}
-
 /* The lanes 0 .. count - 1 of a, 0 in the others. */
 LOPT_INLINE lopt_f32x16 lopt_first(lopt_f32x16 a, int32_t count) {
     const lopt_i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -105,5 +88,32 @@ LOPT_INLINE float lopt_sum(lopt_f32x16 a) {
     f32x4 c = b.lo + b.hi;
     return (c.x + c.z) + (c.y + c.w);
 }
+
+/* A part of the sixteen lanes: as many as let a loop with many sums keep them in registers. What is done part by part has the
+ * bits of what is done with all lanes at a time. */
+#if defined(__AVX512F__)
+enum { LOPT_PART = 16 };
+#else
+enum { LOPT_PART = 8 };
+#endif
+typedef float lopt_part __attribute__((ext_vector_type(LOPT_PART)));
+typedef struct { lopt_part v; } __attribute__((packed, aligned(1), may_alias)) lopt_part_unaligned;
+
+LOPT_INLINE lopt_part lopt_part_load(const float *p) { return ((const lopt_part_unaligned *)p)->v; }
+LOPT_INLINE void lopt_part_store(float *p, lopt_part v) { ((lopt_part_unaligned *)p)->v = v; }
+LOPT_INLINE lopt_part lopt_part_splat(float x) { return (lopt_part)(x); }
+LOPT_INLINE lopt_part lopt_part_fma(lopt_part a, lopt_part b, lopt_part c) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_elementwise_fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+/* a * b - c */
+LOPT_INLINE lopt_part lopt_part_fms(lopt_part a, lopt_part b, lopt_part c) { return lopt_part_fma(a, b, -c); }
+LOPT_INLINE lopt_part lopt_part_rsqrt(lopt_part a) { return lopt_part_splat(1.0f) / __builtin_elementwise_sqrt(a); }
+/* a where `sign` is below or above 0, b elsewhere. */
+LOPT_INLINE lopt_part lopt_part_where_negative(lopt_part sign, lopt_part a, lopt_part b) { return sign < lopt_part_splat(0) ? a : b; }
+LOPT_INLINE lopt_part lopt_part_where_positive(lopt_part sign, lopt_part a, lopt_part b) { return sign > lopt_part_splat(0) ? a : b; }
 
 #endif

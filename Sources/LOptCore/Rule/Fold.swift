@@ -82,6 +82,9 @@ struct StepFeatures {
     let step: Int64
     let values: [11 of Double]
 
+    /// None.
+    init() { (step, values) = (-1, [11 of Double](repeating: 0)) }
+
     init(step: Int64) {
         var values = [11 of Double](repeating: 0)
         for i in 0..<values.count { values[i] = ScalarMath.tanh(Double(step) / Architecture.timescales[i] - 1) }

@@ -55,6 +55,15 @@ public struct LayerPosition: Equatable, Sendable {
     }
 }
 
+/// What the rule makes of the number of steps taken before: most often the same for all tensors.
+struct PooledTime {
+    let steps: Int64
+    /// The t of the weights, log(1 + min(t, 30000) / 30) / 5.
+    let tau: Double
+    /// S(log(1 + t)) of the log-step.
+    let schedule: Double
+}
+
 /// What a step leaves behind for the next one.
 struct PooledState {
     /// The dynamic statistics of the last step, not clamped.
@@ -117,9 +126,9 @@ extension Tensor {
     func pooledStatistic(_ i: Int, _ position: LayerPosition) -> Double {
         switch i {
         case ..<PooledTerm.dynamic: progress.pooled.values[i]
-        case PooledTerm.elements: ScalarMath.log(Double(max(geometry.count, 1))) / 5 - 1
+        case PooledTerm.elements: identity.logElements / 5 - 1
         case PooledTerm.vector: identity.extentsAboveOne < 2 ? 1 : 0
-        case PooledTerm.extent: identity.extentsAboveOne < 2 ? 0 : ScalarMath.log(Double(identity.leastExtent)) / 3 - 1
+        case PooledTerm.extent: identity.extentsAboveOne < 2 ? 0 : identity.logLeastExtent / 3 - 1
         case PooledTerm.tensors: ScalarMath.log(Double(position.tensors)) / 2 - 1
         case PooledTerm.first: position.isFirst ? 1 : 0
         default: position.isLast ? 1 : 0
@@ -138,7 +147,8 @@ extension Optimizer {
     public func pooledStatistics(_ index: Int) throws(LOptError) -> [20 of Double]? {
         try checkIndex(index)
         guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
-        let place = position(index), logs = rule.pooledLogs(tensors[index], place, totalSteps: totalSteps)
+        let place = position(index), time = rule.pooledTime(tensors[index].progress.steps)
+        let logs = rule.pooledLogs(tensors[index], place, time, totalSteps: totalSteps)
         var values = [20 of Double](repeating: 0)
         for i in 0..<PooledTerm.statistics { values[i] = tensors[index].pooledStatistic(i, place) }
         (values[PooledTerm.statistics], values[PooledTerm.statistics + 1]) = (logs.step, logs.decay)
@@ -150,14 +160,25 @@ extension Rule {
     /// A learned decay below it is none: 1 minus it would be a rounding of f32, which large parameters follow step after step.
     static let leastDecay = 1e-6
 
+    /// What the rule makes of the number of steps taken before.
+    func pooledTime(_ steps: Int64) -> PooledTime {
+        let times = Architecture.scheduleTimes
+        // In log(1 + t); the interval is found without a logarithm.
+        return PooledTime(
+            steps: steps, tau: Architecture.scheduleTime(steps),
+            schedule: interpolate(theta + architecture.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) })
+    }
+
     /// The log-step and the log-decay of a tensor's next step. `totalSteps`: that the training will take; 0: not known.
-    func pooledLogs(_ t: Tensor, _ position: LayerPosition, totalSteps: Int64) -> (step: Double, decay: Double) {
+    func pooledLogs(
+        _ t: Tensor, _ position: LayerPosition, _ time: PooledTime, totalSteps: Int64
+    ) -> (step: Double, decay: Double) {
         let a = architecture
         func clamp(_ x: Double, _ i: Int) -> Double {
             let range = a.pooledRange(i, theta)
             return min(max(x, range.least), range.most)
         }
-        let tau = Architecture.scheduleTime(t.progress.steps)
+        let tau = time.tau
         let step = theta + a.statisticsStepOffset, decay = theta + a.statisticsDecayOffset
         let bias = PooledTerm.bias, terms = PooledTerm.count
         var n = Double(step[bias]) + tau * Double(step[terms + bias]), r = Double(decay[bias]) + tau * Double(decay[terms + bias])
@@ -166,9 +187,7 @@ extension Rule {
             n += (Double(step[i]) + tau * Double(step[terms + i])) * x
             r += (Double(decay[i]) + tau * Double(decay[terms + i])) * x
         }
-        // In log(1 + t); the interval is found without a logarithm.
-        let times = Architecture.scheduleTimes, now = Double(t.progress.steps)
-        n += interpolate(theta + a.scheduleStepOffset, at: now, 11, { times[$0] }) { ScalarMath.log(1 + $0) }
+        n += time.schedule
         if totalSteps > 0 {
             let total = Double(totalSteps), part = min(Double(t.progress.steps) / total, 1), parts = Architecture.horizonParts
             let size = ScalarMath.log(total) / 2 - 3.4
@@ -190,9 +209,9 @@ extension Rule {
     }
 
     /// What the pass over a tensor does.
-    func pooledStep(_ t: Tensor, _ caller: CallerScales, decay: Double) -> lopt_pooled {
+    func pooledStep(_ t: Tensor, _ caller: CallerScales, _ time: PooledTime, decay: Double) -> lopt_pooled {
         var step = lopt_pooled()
-        let tau = Architecture.scheduleTime(t.progress.steps), mix = theta + architecture.directionOffset
+        let tau = time.tau, mix = theta + architecture.directionOffset
         func weight(_ i: Int) -> Float { mix[i] + Float(tau) * mix[Architecture.directionTerms + i] }
         step.updates_state = 1
         step.writes = caller.learningRate > 0 && t.step.limit > 0 ? 1 : 0

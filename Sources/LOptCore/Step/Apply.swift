@@ -19,6 +19,8 @@ struct StepConstants {
     let features: StepFeatures
     /// The nominal head where no pass takes its mean: a number or, where each element has a head of its own, 0.
     let nominalHead: Double
+    /// Of weights of kind pooled, which need nothing of the rest.
+    let pooled: PooledTime
 }
 
 extension Rule {
@@ -101,11 +103,14 @@ extension Rule {
     }
 
     func constants(step: Int64) -> StepConstants {
-        let features = StepFeatures(step: step)
-        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0) }
+        guard architecture.kind != .pooled else {
+            return StepConstants(features: StepFeatures(), nominalHead: 0, pooled: pooledTime(step))
+        }
+        let features = StepFeatures(step: step), none = PooledTime(steps: -1, tau: 0, schedule: 0)
+        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0, pooled: none) }
         let head = architecture.nominalController
             ? architecture.constantOutput(Architecture.nominalOutput, theta, features) : 1
-        return StepConstants(features: features, nominalHead: head)
+        return StepConstants(features: features, nominalHead: head, pooled: none)
     }
 
     /// nominal_stepsize exp(n exp_mult), the caller's scales not included: n is the head, or its mean, plus what the extensions

@@ -7,7 +7,7 @@ extension Optimizer {
     /// Of the tensors that take this step.
     mutating func clip(_ range: Range<Int>) {
         var squares = 0.0
-        for i in range where !tensors[i].step.isSkipped { squares += gradientSquares(tensors[i]) }
+        for i in range where !tensors[i].step.isSkipped { squares += Optimizer.gradientSquares(tensors[i]) }
         gradientNorm = squares.squareRoot()
         guard gradientNorm > options.maxGradientNorm else { return }
         let factor = options.maxGradientNorm / gradientNorm
@@ -24,8 +24,8 @@ extension Optimizer {
         }
     }
 
-    /// The sum of g^2, from what the gradient pass has left.
-    func gradientSquares(_ t: Tensor) -> Double {
+    /// The sum of g^2 before clipping, from what the gradient pass has left.
+    static func gradientSquares(_ t: Tensor) -> Double {
         var sum = 0.0
         if t.geometry.isFactored {
             for i in 0..<(t.geometry.sums.columnChunks * t.geometry.leadCount) { sum += Double(t.memory.view.lead_partial[i]) }

@@ -73,7 +73,7 @@ extension Optimizer {
         var nonfinite: Int64 = 0, squares = 0.0
         for i in range where !tensors[i].isPassedOver {
             if tensors[i].largestGradient > Optimizer.largestGradientBits { nonfinite += countNonfinite(tensors[i]) }
-            squares += gradientSquares(tensors[i])
+            squares += Optimizer.gradientSquares(tensors[i])
         }
         return (nonfinite, nonfinite > 0 ? .infinity : squares)
     }

@@ -7,12 +7,17 @@ import CLOptShims
 extension Work {
     func preparePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
         let isFirst = pass.terms == .none
-        if isFirst { t.pointee.step.hasTakenIn = false }
+        if isFirst {
+            t.pointee.step.hasTakenIn = false
+            t.pointee.step.gradientSquares = Optimizer.gradientSquares(t.pointee) * t.pointee.memory.view.partial_scale
+        }
         t.pointee.step.isPassNeeded = !isFirst || !t.pointee.progress.pooled.isKnown
         guard t.pointee.step.isPassNeeded else { return }
-        let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), totalSteps: totalSteps)
+        let steps = t.pointee.progress.steps
+        let time = steps == constants.pooled.steps ? constants.pooled : rule.pooledTime(steps)
+        let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), time, totalSteps: totalSteps)
         t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
-        t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee), decay: logs.decay)
+        t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee), time, decay: logs.decay)
         if !pass.writes { t.pointee.step.pooled.writes = 0 }
         if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
         guard isFirst else { return }
@@ -45,6 +50,7 @@ extension Work {
         for chunk in 1..<max(t.pointee.geometry.flatChunks, 1) {
             for slot in 0..<slots { sums[slot] += sums[chunk * slots + slot] }
         }
+        sums[Int(LOPT_POOLED_G2)] = t.pointee.step.gradientSquares
         if pass.measures == .moments { rule.notePooled(&t.pointee, sums, scale: Double(t.pointee.step.pooled.scale)) }
         t.pointee.report.sums.gradient = sums[Int(LOPT_POOLED_G2)]
         t.pointee.report.sums.parameter = sums[Int(LOPT_POOLED_P2)]

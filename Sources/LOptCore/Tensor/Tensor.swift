@@ -54,26 +54,25 @@ struct TensorIdentity {
     let name: UnsafeRawBufferPointer
     private(set) var shape = SIMD8<Int64>(repeating: 0)
     let rank: Int
+    /// The rank that counts for the extensions: [64, 1] is a vector.
+    private(set) var extentsAboveOne = 0
+    /// Logarithms of the number of elements and of the least extent above 1, 0 if there is none: every step of kind pooled reads them.
+    let logElements, logLeastExtent: Double
 
     init(copying name: UnsafeRawBufferPointer, to memory: UnsafeMutablePointer<UInt8>, shape extents: UnsafeBufferPointer<Int64>) {
         for i in 0..<name.count { memory[i] = name[i] }
         self.name = UnsafeRawBufferPointer(start: memory, count: name.count)
         rank = extents.count
-        for axis in 0..<rank { shape[axis] = extents[axis] }
-    }
-
-    /// The least extent above 1.
-    var leastExtent: Int {
-        var least = Int.max
-        for axis in 0..<rank where shape[axis] > 1 { least = min(least, Int(shape[axis])) }
-        return least
-    }
-
-    /// The rank that counts for the extensions: [64, 1] is a vector.
-    var extentsAboveOne: Int {
-        var number = 0
-        for axis in 0..<rank where shape[axis] > 1 { number += 1 }
-        return number
+        var elements = 1.0, least = Double.infinity
+        for axis in 0..<rank {
+            shape[axis] = extents[axis]
+            elements *= Double(extents[axis])
+            guard extents[axis] > 1 else { continue }
+            extentsAboveOne += 1
+            least = min(least, Double(extents[axis]))
+        }
+        logElements = ScalarMath.log(max(elements, 1))
+        logLeastExtent = extentsAboveOne > 0 ? ScalarMath.log(least) : 0
     }
 }
 
@@ -137,6 +136,8 @@ struct StepScratch {
     var pooled = lopt_pooled()
     /// The pass at hand goes over the memory; one before it has taken in the gradient.
     var isPassNeeded = false, hasTakenIn = false
+    /// The sum of g^2, with weights of kind pooled.
+    var gradientSquares = 0.0
 }
 
 /// Sums of squares over the elements of a tensor in a step.

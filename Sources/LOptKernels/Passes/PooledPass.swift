@@ -2,84 +2,204 @@ import CLOptShims
 
 /// The one pass of a step with weights of kind pooled: momenta and second moment take in the gradient, the parameters take the
 /// step whose size is known beforehand, and what the next step wants to know is summed up. Three momenta.
+///
+/// A tile of elements is gone through twice while it is in the first-level cache, and part of the lanes by part of the lanes where
+/// registers are few: so the sums that are live at a time fit in.
 func pooledPass(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ step: lopt_pooled, _ begin: Int, _ end: Int,
     _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
 ) {
-    var sums = Sums(lane: Scratch(memory, rule).sums, slots: Int(LOPT_SUMS_POOLED), total: total)
+    let scratch = PooledScratch(memory)
+    var sums = Sums(lane: scratch.sums, slots: Int(LOPT_SUMS_POOLED), total: total)
     var offset = begin
     while offset < end {
-        let count = min(LOPT_TILE, end - offset)
-        tile(rule, t, step, offset, count, sums, updates: step.updates_state != 0, writes: step.writes != 0)
-        sums.added((count + lanes - 1) / lanes)
+        let count = min(LOPT_TILE, end - offset), vectors = (count + lanes - 1) / lanes, isWhole = count % lanes == 0
+        // The loops know neither a scale nor a rest of a vector: what has one goes through scratch memory.
+        var gradient: Floats = t.gradient + offset, parameter: MutableFloats = t.parameter + offset
+        if !isWhole || t.gradient_scale != 1 {
+            copy(gradient, scratch.gradient, count, lopt_splat(t.gradient_scale))
+            gradient = Floats(scratch.gradient)
+        }
+        if !isWhole {
+            copy(parameter, scratch.parameter, count, lopt_splat(1))
+            parameter = scratch.parameter
+        }
+        let tile = PooledTile(
+            rule: rule, step: step, gradient: gradient, parameter: parameter, second: t.second_moment + offset,
+            first: t.momentum + offset, plane: Int(t.plane_stride), count: vectors * lanes, scratch: scratch)
+        if step.writes != 0 { tile.advance(sums, writes: true) } else { tile.advance(sums, writes: false) }
+        tile.correlate(sums)
+        if !isWhole && step.writes != 0 {
+            let to: MutableFloats = t.parameter + offset
+            forEachVectorOnce(count) { i, n in store(to + i, lopt_load(scratch.parameter + i), n) }
+        }
+        sums.added(vectors)
         offset += count
     }
     sums.flush()
 }
 
-@inline(__always)
-private func tile(
-    _ rule: lopt_rule, _ t: lopt_tensor_view, _ step: lopt_pooled, _ offset: Int, _ count: Int, _ sums: Sums, updates: Bool,
-    writes: Bool
-) {
-    let stride = Int(t.plane_stride), one = lopt_splat(1)
-    let gradient = Gradient(t, offset), parameter = t.parameter + offset, second = t.second_moment + offset
-    let first1 = t.momentum + offset, first2 = first1 + stride, first3 = first2 + stride
-    let betaV = lopt_splat(rule.rms_beta), rateV = lopt_splat(rule.rms_rate), epsilon = lopt_splat(step.epsilon)
-    let beta1 = lopt_splat(rule.momentum_beta[0]), rate1 = lopt_splat(rule.momentum_rate[0])
-    let beta2 = lopt_splat(rule.momentum_beta[1]), rate2 = lopt_splat(rule.momentum_rate[1])
-    let beta3 = lopt_splat(rule.momentum_beta[2]), rate3 = lopt_splat(rule.momentum_rate[2])
-    let c1 = lopt_splat(step.momentum1), c2 = lopt_splat(step.momentum2), c3 = lopt_splat(step.momentum3)
-    let c = lopt_splat(step.gradient), disagreement = lopt_splat(step.disagreement)
-    let keep = lopt_splat(step.keep), idle = lopt_splat(step.idle_keep), scale = lopt_splat(step.scale)
-    var live = sums[LOPT_POOLED_LIVE], live2 = sums[LOPT_POOLED_LIVE_P2], p2 = sums[LOPT_POOLED_P2]
-    var nonfinite = sums[LOPT_POOLED_NONFINITE], g2 = sums[LOPT_POOLED_G2], u2 = sums[LOPT_POOLED_U2], h2 = sums[LOPT_POOLED_H2]
-    var a2 = (sums[LOPT_POOLED_A2], sums[LOPT_POOLED_A2 + 1], sums[LOPT_POOLED_A2 + 2])
-    var ha = (sums[LOPT_POOLED_HA], sums[LOPT_POOLED_HA + 1], sums[LOPT_POOLED_HA + 2])
-    var a13 = sums[LOPT_POOLED_A1A3], a23 = sums[LOPT_POOLED_A2A3]
-    forEachVectorOnce(count) { i, n in
-        let g = gradient.vector(i, n), raw = load(parameter + i, n)
-        let q = g * g
-        var v = lopt_load(second + i), m1 = lopt_load(first1 + i), m2 = lopt_load(first2 + i), m3 = lopt_load(first3 + i)
-        if updates {
-            v = lopt_fma(betaV, v, rateV * q)
-            m1 = lopt_fma(beta1, m1, rate1 * g)
-            m2 = lopt_fma(beta2, m2, rate2 * g)
-            m3 = lopt_fma(beta3, m3, rate3 * g)
-            store(second + i, v, n)
-            store(first1 + i, m1, n)
-            store(first2 + i, m2, n)
-            store(first3 + i, m3, n)
-        }
-        let r = lopt_fast_rsqrt(v + epsilon)
-        let h = g * r, x1 = m1 * r, x2 = m2 * r, x3 = m3 * r
-        let d = lopt_fma(c1, x1, lopt_fma(c2, x2, c3 * x3))
-        let whole = lopt_fma(c, h, d)
-        let u = lopt_where_negative(h * d, disagreement * whole, whole) * scale
-        let p = lopt_fma(raw, lopt_where_negative(-v, keep, idle), -u)
-        if writes { store(parameter + i, p, n) }
-        let strange = lopt_nonfinite_lanes(raw), found = lopt_finite(raw), left = writes ? lopt_finite(p) : found
-        live += lopt_positive(one - strange, v)
-        live2 += lopt_positive(left * left, v)
-        p2 = lopt_fma(found, found, p2)
-        nonfinite += strange
-        g2 += q
-        u2 = lopt_fma(u, u, u2)
-        h2 = lopt_fma(h, h, h2)
-        a2 = (lopt_fma(x1, x1, a2.0), lopt_fma(x2, x2, a2.1), lopt_fma(x3, x3, a2.2))
-        ha = (lopt_fma(h, x1, ha.0), lopt_fma(h, x2, ha.1), lopt_fma(h, x3, ha.2))
-        a13 = lopt_fma(x1, x3, a13)
-        a23 = lopt_fma(x2, x3, a23)
+/// Times `scale`, and 0 up to the end of the last vector.
+@inline(never)
+private func copy(_ from: Floats, _ to: MutableFloats, _ count: Int, _ scale: Vector) {
+    forEachVectorOnce(count) { i, n in lopt_store(to + i, load(from + i, n) * scale) }
+}
+
+/// The scratch memory of one worker, for weights of kind pooled.
+struct PooledScratch {
+    let sums: MutableFloats
+    /// A tile: gradient and parameter where the caller's cannot be used as they are, the parameter as it was.
+    let gradient, parameter, before: MutableFloats
+    /// h and the three a_k of a tile, one behind the other.
+    let normalised: MutableFloats
+    /// Sums over the parameters that are not yet found to be finite.
+    let counted: MutableFloats
+
+    static let floats = (Int(LOPT_SUMS_POOLED) + 3) * lanes + 7 * Int(LOPT_TILE)
+
+    @inline(__always)
+    init(_ memory: MutableFloats) {
+        let tile = Int(LOPT_TILE)
+        sums = memory
+        gradient = sums + Int(LOPT_SUMS_POOLED) * lanes
+        parameter = gradient + tile
+        before = parameter + tile
+        normalised = before + tile
+        counted = normalised + 4 * tile
     }
-    sums[LOPT_POOLED_LIVE] = live
-    sums[LOPT_POOLED_LIVE_P2] = live2
-    sums[LOPT_POOLED_P2] = p2
-    sums[LOPT_POOLED_NONFINITE] = nonfinite
-    sums[LOPT_POOLED_G2] = g2
-    sums[LOPT_POOLED_U2] = u2
-    sums[LOPT_POOLED_H2] = h2
-    (sums[LOPT_POOLED_A2], sums[LOPT_POOLED_A2 + 1], sums[LOPT_POOLED_A2 + 2]) = a2
-    (sums[LOPT_POOLED_HA], sums[LOPT_POOLED_HA + 1], sums[LOPT_POOLED_HA + 2]) = ha
-    sums[LOPT_POOLED_A1A3] = a13
-    sums[LOPT_POOLED_A2A3] = a23
+}
+
+private typealias Part = lopt_part
+
+/// Whole vectors of elements that lie side by side.
+private struct PooledTile {
+    let rule: lopt_rule
+    let step: lopt_pooled
+    let gradient: Floats
+    let parameter, second, first: MutableFloats
+    let plane: Int
+    let count: Int
+    let scratch: PooledScratch
+
+    /// The step; leaves h and a_k in scratch memory. The reciprocal root of one part is under way while the part before it uses
+    /// its own: it takes longer than all the rest.
+    @inline(__always)
+    func advance(_ sums: Sums, writes: Bool) {
+        let first1 = first, first2 = first1 + plane, first3 = first2 + plane
+        let h0 = scratch.normalised, x1 = h0 + Int(LOPT_TILE), x2 = x1 + Int(LOPT_TILE), x3 = x2 + Int(LOPT_TILE)
+        let takesIn = step.updates_state != 0
+        @inline(__always) func decay(_ beta: Float, _ rate: Float) -> (Part, Part) {
+            (lopt_part_splat(takesIn ? beta : 1), lopt_part_splat(takesIn ? rate : 0))
+        }
+        let (betaV, rateV) = decay(rule.rms_beta, rule.rms_rate)
+        let (beta1, rate1) = decay(rule.momentum_beta[0], rule.momentum_rate[0])
+        let (beta2, rate2) = decay(rule.momentum_beta[1], rule.momentum_rate[1])
+        let (beta3, rate3) = decay(rule.momentum_beta[2], rule.momentum_rate[2])
+        let c1 = lopt_part_splat(step.momentum1), c2 = lopt_part_splat(step.momentum2), c3 = lopt_part_splat(step.momentum3)
+        let c = lopt_part_splat(step.gradient), scale = lopt_part_splat(step.scale)
+        let apart = lopt_part_splat(min(step.scale * step.disagreement, Float.greatestFiniteMagnitude))
+        let keep = lopt_part_splat(step.keep), idle = lopt_part_splat(step.idle_keep)
+        let epsilon = lopt_part_splat(step.epsilon), zero = lopt_part_splat(0), one = lopt_part_splat(1)
+        @inline(__always) func begin(_ i: Int) -> (g: Part, v: Part, r: Part) {
+            let g = lopt_part_load(gradient + i)
+            let v = lopt_part_fma(betaV, lopt_part_load(second + i), rateV * (g * g))
+            return (g, v, lopt_part_rsqrt(v + epsilon))
+        }
+        for part in stride(from: 0, to: lanes, by: Int(LOPT_PART)) {
+            let own = sums.lane + part
+            var live = lopt_part_load(own + LOPT_POOLED_LIVE * lanes), live2 = lopt_part_load(own + LOPT_POOLED_LIVE_P2 * lanes)
+            var p2 = lopt_part_load(own + LOPT_POOLED_P2 * lanes), u2 = lopt_part_load(own + LOPT_POOLED_U2 * lanes)
+            let last = count - lanes + part
+            var i = part
+            var (g, v, r) = begin(i)
+            while i <= last {
+                let next = begin(min(i + lanes, last))
+                let before = lopt_part_load(parameter + i)
+                let m1 = lopt_part_fma(beta1, lopt_part_load(first1 + i), rate1 * g)
+                let m2 = lopt_part_fma(beta2, lopt_part_load(first2 + i), rate2 * g)
+                let m3 = lopt_part_fma(beta3, lopt_part_load(first3 + i), rate3 * g)
+                lopt_part_store(second + i, v)
+                lopt_part_store(first1 + i, m1)
+                lopt_part_store(first2 + i, m2)
+                lopt_part_store(first3 + i, m3)
+                let h = g * r, d = lopt_part_fma(c1, m1, lopt_part_fma(c2, m2, c3 * m3)) * r
+                lopt_part_store(h0 + i, h)
+                lopt_part_store(x1 + i, m1 * r)
+                lopt_part_store(x2 + i, m2 * r)
+                lopt_part_store(x3 + i, m3 * r)
+                let u = lopt_part_fma(c, h, d) * lopt_part_where_negative(h * d, apart, scale)
+                u2 = lopt_part_fma(u, u, u2)
+                p2 = lopt_part_fma(before, before, p2)
+                live += lopt_part_where_positive(v, one, zero)
+                var p = before
+                if writes {
+                    p = lopt_part_fms(before, lopt_part_where_positive(v, keep, idle), u)
+                    lopt_part_store(scratch.before + i, before)
+                    lopt_part_store(parameter + i, p)
+                }
+                live2 += lopt_part_where_positive(v, p * p, zero)
+                (g, v, r) = next
+                i += lanes
+            }
+            lopt_part_store(scratch.counted + part, live)
+            lopt_part_store(scratch.counted + (lanes + part), live2)
+            lopt_part_store(scratch.counted + (2 * lanes + part), p2)
+            lopt_part_store(own + LOPT_POOLED_U2 * lanes, u2)
+        }
+        // Parameters that are not finite, or too large for a sum of squares, show in the sums. The tile is then counted once more.
+        let live2 = lopt_load(scratch.counted + lanes), p2 = lopt_load(scratch.counted + 2 * lanes)
+        if !lopt_sum(p2 + live2).isFinite { return recount(sums, writes ? Floats(scratch.before) : Floats(parameter)) }
+        sums[LOPT_POOLED_LIVE] = lopt_load(scratch.counted)
+        sums[LOPT_POOLED_LIVE_P2] = live2
+        sums[LOPT_POOLED_P2] = p2
+    }
+
+    /// What `advance` sums of the parameters, element by element: those that are not finite count as 0.
+    @inline(never)
+    private func recount(_ sums: Sums, _ before: Floats) {
+        let one = lopt_splat(1)
+        var i = 0
+        while i < count {
+            let raw = lopt_load(before + i), v = lopt_load(second + i)
+            let strange = lopt_nonfinite_lanes(raw), found = lopt_finite(raw), left = lopt_finite(lopt_load(parameter + i))
+            sums[LOPT_POOLED_LIVE] += lopt_positive(one - strange, v)
+            sums[LOPT_POOLED_LIVE_P2] += lopt_positive(left * left, v)
+            sums[LOPT_POOLED_P2] = lopt_fma(found, found, sums[LOPT_POOLED_P2])
+            sums[LOPT_POOLED_NONFINITE] += strange
+            i += lanes
+        }
+    }
+
+    /// The products of h and a_k with one another.
+    @inline(__always)
+    func correlate(_ sums: Sums) {
+        let h0 = scratch.normalised, x1 = h0 + Int(LOPT_TILE), x2 = x1 + Int(LOPT_TILE), x3 = x2 + Int(LOPT_TILE)
+        for part in stride(from: 0, to: lanes, by: Int(LOPT_PART)) {
+            @inline(__always) func slot(_ number: Int) -> MutableFloats { sums.lane + (number * lanes + part) }
+            @inline(__always) func sum(_ number: Int) -> Part { lopt_part_load(slot(number)) }
+            var h2 = sum(LOPT_POOLED_H2), a13 = sum(LOPT_POOLED_A1A3), a23 = sum(LOPT_POOLED_A2A3)
+            var aa = (sum(LOPT_POOLED_A2), sum(LOPT_POOLED_A2 + 1), sum(LOPT_POOLED_A2 + 2))
+            var ha = (sum(LOPT_POOLED_HA), sum(LOPT_POOLED_HA + 1), sum(LOPT_POOLED_HA + 2))
+            var i = part
+            while i < count {
+                let h = lopt_part_load(h0 + i)
+                let a1 = lopt_part_load(x1 + i), a2 = lopt_part_load(x2 + i), a3 = lopt_part_load(x3 + i)
+                h2 = lopt_part_fma(h, h, h2)
+                aa = (lopt_part_fma(a1, a1, aa.0), lopt_part_fma(a2, a2, aa.1), lopt_part_fma(a3, a3, aa.2))
+                ha = (lopt_part_fma(h, a1, ha.0), lopt_part_fma(h, a2, ha.1), lopt_part_fma(h, a3, ha.2))
+                a13 = lopt_part_fma(a1, a3, a13)
+                a23 = lopt_part_fma(a2, a3, a23)
+                i += lanes
+            }
+            lopt_part_store(slot(LOPT_POOLED_H2), h2)
+            lopt_part_store(slot(LOPT_POOLED_A2), aa.0)
+            lopt_part_store(slot(LOPT_POOLED_A2 + 1), aa.1)
+            lopt_part_store(slot(LOPT_POOLED_A2 + 2), aa.2)
+            lopt_part_store(slot(LOPT_POOLED_HA), ha.0)
+            lopt_part_store(slot(LOPT_POOLED_HA + 1), ha.1)
+            lopt_part_store(slot(LOPT_POOLED_HA + 2), ha.2)
+            lopt_part_store(slot(LOPT_POOLED_A1A3), a13)
+            lopt_part_store(slot(LOPT_POOLED_A2A3), a23)
+        }
+    }
 }

@@ -66,6 +66,6 @@ struct Scratch {
         let s = sizes(rule)
         let all = 3 * s.channels + s.gathered + s.folded + channelStride + LOPT_SUMS_MOMENTS * lanes
             + s.features + s.hidden + s.blas
-        return max(all, gradientPassFloats)
+        return max(all, gradientPassFloats, PooledScratch.floats)
     }
 }

@@ -120,7 +120,7 @@ link_flags += -shared -Wl,-soname,$(SONAME) -Wl,--version-script=packaging/liblo
 
 # ---- The library --------------------------------------------------------------------------------------------------
 
-.PHONY: all check-library tool examples demo test test-c fuzz bench install install-files uninstall clean help FORCE
+.PHONY: all check-library tool examples demo test test-c fuzz bench bench-compare bench-ladder install install-files uninstall clean help FORCE
 
 all: $(BUILD)/liblopt.so $(if $(SANITIZE),,$(ARCHIVE))
 
@@ -231,6 +231,16 @@ fuzz:
 bench: $(BUILD)/bench/bench
 	$(Q)$(BUILD)/bench/bench --startup $(BUILD)/bench/startup $(BUILD)/$(SONAME) --torch bench/torch_adamw.py $(BENCH_ARGS)
 
+# The default weights beside an earlier run, BASE, of BENCH_ARGS="--json BASE": ends with an error if a row has become slower.
+bench-compare: $(BUILD)/bench/bench
+	$(Q)test -f '$(BASE)' || { echo 'BASE is the file of an earlier make bench BENCH_ARGS="--json FILE"'; exit 2; }
+	$(Q)$(BUILD)/bench/bench $(BENCH_ARGS) --json $(BUILD)/bench/now.json
+	$(Q)python3 bench/compare.py '$(BASE)' $(BUILD)/bench/now.json
+
+# Every idea that makes the step fast, timed and checked one by one.
+bench-ladder: $(BUILD)/bench/bench
+	$(Q)$(BUILD)/bench/ladder $(BENCH_ARGS)
+
 $(BUILD)/bench/bench: all
 	$(call below,bench,bench)
 
@@ -292,6 +302,7 @@ help:
 	@echo 'make fuzz            parsers and calls on inputs that look for trouble; SECONDS=60 each'
 	@echo 'make check-library   size, dependencies and symbols of the library'
 	@echo 'make bench           speed beside AdamW; BENCH_ARGS="--full --json FILE", BENCH_ARGS=--help'
+	@echo 'make bench-compare   the same beside an earlier run, BASE=FILE; bench-ladder: what each idea in a step is worth'
 	@echo 'make install         PREFIX=/usr/local LIBDIR=PREFIX/lib DESTDIR= ; also: make uninstall'
 	@echo 'make dist            an archive, Debian packages and a Python wheel for others, in build/dist'
 	@echo 'make clean'

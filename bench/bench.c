@@ -64,20 +64,20 @@ static lopt_optimizer *make_optimizer(const settings *s, const rule *r, arrays *
 }
 
 /* Seconds for `steps` steps, after one that brings the tensors into the caches or, cold, after they were emptied. */
-static double time_lopt(lopt_optimizer *opt, int steps, int cold) {
+static double time_lopt(lopt_optimizer *opt, int threads, int steps, int cold) {
     if (cold) flush_caches();
     else require(lopt_step(opt), "lopt_step");
-    double t = now();
+    double t = clock_of(threads);
     for (int i = 0; i < steps; i++) require(lopt_step(opt), "lopt_step");
-    return now() - t;
+    return clock_of(threads) - t;
 }
 
-static double time_adamw(adamw *o, int steps, int cold) {
+static double time_adamw(adamw *o, int threads, int steps, int cold) {
     if (cold) flush_caches();
     else adamw_step(o);
-    double t = now();
+    double t = clock_of(threads);
     for (int i = 0; i < steps; i++) adamw_step(o);
-    return now() - t;
+    return clock_of(threads) - t;
 }
 
 static int steps_for(double one, double seconds) {
@@ -103,13 +103,13 @@ static result measure_pair(const settings *s, const rule *r, arrays *a, adamw *o
     double lopt_time[256], adamw_time[256], ratio[256], elements = (double)problem_elements(a->problem);
     int lopt_steps = 1, adamw_steps = 1;
     if (!cold) {
-        time_lopt(opt, 1, 0);
-        lopt_steps = steps_for(time_lopt(opt, 1, 0), s->sample_seconds);
-        adamw_steps = steps_for(time_adamw(o, 1, 0), s->sample_seconds);
+        time_lopt(opt, threads, 1, 0);
+        lopt_steps = steps_for(time_lopt(opt, threads, 1, 0), s->sample_seconds);
+        adamw_steps = steps_for(time_adamw(o, threads, 1, 0), s->sample_seconds);
     }
     for (int i = 0; i < repetitions; i++) {
-        lopt_time[i] = time_lopt(opt, lopt_steps, cold) / lopt_steps;
-        adamw_time[i] = time_adamw(o, adamw_steps, cold) / adamw_steps;
+        lopt_time[i] = time_lopt(opt, threads, lopt_steps, cold) / lopt_steps;
+        adamw_time[i] = time_adamw(o, threads, adamw_steps, cold) / adamw_steps;
         ratio[i] = lopt_time[i] / adamw_time[i];
     }
     double lopt_median = median(lopt_time, repetitions), adamw_median = median(adamw_time, repetitions); /* sorts */
@@ -123,7 +123,7 @@ static result measure_pair(const settings *s, const rule *r, arrays *a, adamw *o
         .adamw_ns = 1e9 * adamw_median / elements,
         .best_ns = 1e9 * lopt_time[0] / elements, .best_adamw_ns = 1e9 * adamw_time[0] / elements,
         .ratio = median(ratio, repetitions),
-        .fmas = strcmp(info.kernel, "none") ? rule_network_fmas(r, a->problem) : 0, .bytes = rule_compulsory_bytes(a->problem),
+        .fmas = strcmp(info.kernel, "none") ? rule_network_fmas(r, a->problem) : 0, .bytes = rule_compulsory_bytes(r, a->problem),
         .state_bytes = (double)info.state_bytes / elements, .memory_bytes = (double)info.memory_bytes / elements,
         .kernel = info.kernel,
     };

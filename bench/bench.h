@@ -52,6 +52,7 @@ typedef struct rule {
     const char *name;
     int builtin;   /* the name of built-in weights; else they are made here */
     int small_fc;  /* else STAR */
+    int pooled;    /* no rows, no columns, no network */
     int hidden;
     int heads;     /* that the rule needs for every element */
     int full_only;
@@ -64,7 +65,7 @@ lopt_weights *rule_weights(const rule *r);
 double rule_network_fmas(const rule *r, const problem *p);
 /* Bytes that must pass between memory and processor in a step, mean over the elements: the parameter and the state read
  * and written once, the gradient read once. */
-double rule_compulsory_bytes(const problem *p);
+double rule_compulsory_bytes(const rule *r, const problem *p);
 enum { ADAMW_BYTES = 28 };
 
 /* ---- adamw.c, adamw_threads.c -------------------------------------------------------------------------------------- */
@@ -110,6 +111,8 @@ typedef struct peaks {
 
 peaks measure_peaks(lopt_isa isa, int threads, double seconds);
 double now(void); /* seconds */
+/* Seconds of the calling thread's own for one thread: what else the machine does stays out of it. Else those of the clock. */
+double clock_of(int threads);
 void cpu_name(char *text, size_t size);
 const char *isa_name(int32_t isa);
 int64_t cache_size(void); /* bytes of the last level */

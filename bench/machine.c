@@ -12,6 +12,13 @@ double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+double clock_of(int threads) {
+    if (threads > 1) return now();
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 void fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

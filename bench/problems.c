@@ -20,6 +20,12 @@ static void matrix(problem *p, int64_t rows, int64_t columns) { put(p, 2, rows, 
 static void vector(problem *p, int64_t length) { put(p, 1, length, 0, 0, 0); }
 static void conv(problem *p, int64_t out, int64_t in, int64_t size) { put(p, 4, out, in, size, size); }
 
+/* Tensors that are done before a thread could be woken. */
+static void make_small(void) {
+    problem *p = add("small50", "50 tensors of 64 to 4,096 elements");
+    for (int i = 0; i < 10; i++) matrix(p, 64, 64), vector(p, 64), matrix(p, 16, 16), vector(p, 512), matrix(p, 32, 64);
+}
+
 /* A small language model: 4 layers of width 256, a vocabulary of 8,192. */
 static void make_transformer(void) {
     problem *p = add("transformer", "52 tensors: 4 layers of width 256, vocabulary 8,192");
@@ -64,6 +70,8 @@ int problem_count(void) {
         matrix(add("256x256", "one matrix"), 256, 256);
         matrix(add("1024x1024", "one matrix"), 1024, 1024);
         matrix(add("4096x4096", "one matrix"), 4096, 4096);
+        vector(add("3", "one vector of 3 elements"), 3);
+        make_small();
         vector(add("vector1m", "one vector of 1,048,576 elements"), 1 << 20);
         conv(add("conv256", "one convolution, OIHW 256x256x3x3"), 256, 256, 3);
         make_transformer();

@@ -51,15 +51,15 @@ static void explain_arithmetic(const report *r) {
         int before = 0;
         for (int j = 0; j < i && !before; j++) before = r->results[j].rule == rule;
         if (!rule || before) continue;
-        if (r->results[i].fmas == 0) printf("    %-18s 0: its network sees the step alone, and is no work\n", rule->name);
+        if (r->results[i].fmas == 0) printf("    %-18s 0: it has no network, or one that sees the step alone, and is no work\n", rule->name);
         else printf("    %-18s 16 x %d + %d x %d + %d x %d = %d\n", rule->name, rule->hidden, rule->hidden, rule->hidden,
                rule->hidden, rule->heads, 16 * rule->hidden + rule->hidden * (rule->hidden + rule->heads));
         seen = rule;
     }
     if (!seen) return;
     printf("(22 in place of 16 for a vector). Accumulators, features and exponentials come on top.\n"
-           "mem %% is of the bandwidth above, by the bytes that must move: 44 per element of a matrix (p, three m and v\n"
-           "read and written, g read), 68 of a vector; AdamW: %d. Above 100 %%: the tensor stays in a cache.\n"
+           "mem %% is of the bandwidth above, by the bytes that must move: 44 per element of a matrix, and with kind pooled of\n"
+           "all (p, three m and v read and written, g read), 68 of a vector; AdamW: %d. Above 100 %%: the tensor stays in a cache.\n"
            "ratio is the median over the repetitions of lopt's time over AdamW's, taken right after one another;\n"
            "best is the ratio of the shortest times of each, which other work on the machine disturbs least.\n"
            "warm: step after step; cold: the caches are emptied before each step. B/param: all that lopt allocated.\n",

@@ -8,7 +8,7 @@
  * the work does not depend on their values. */
 static const rule rules[] = {
     {.name = "star", .builtin = 1, .hidden = 4, .heads = 1},
-    {.name = "pooled", .builtin = 1},
+    {.name = "pooled", .builtin = 1, .pooled = 1},
     {.name = "star-authors-rule", .builtin = 1, .hidden = 4, .heads = 3},
     {.name = "star-full", .hidden = 4, .heads = 3},
     {.name = "small-fc-4", .small_fc = 1, .hidden = 4, .heads = 2},
@@ -108,8 +108,9 @@ double rule_network_fmas(const rule *r, const problem *p) {
 }
 
 /* f32: parameter, three momenta and the second moment are read and written, the gradient is read; for rank < 2 three
- * diagonal accumulators are read and written too. */
-double rule_compulsory_bytes(const problem *p) {
+ * diagonal accumulators are read and written too, but with weights of kind pooled. */
+double rule_compulsory_bytes(const rule *r, const problem *p) {
+    if (r->pooled) return 44;
     double factored = (double)problem_factored_elements(p) / (double)problem_elements(p);
     return 44 + 24 * (1 - factored);
 }

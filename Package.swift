@@ -38,6 +38,7 @@ let package = Package(
         // MARK: - C modules
         .systemLibrary(name: "CLOpt"),
         .systemLibrary(name: "CLOptShims", path: "Sources/CLOptShims/include"),
+        .systemLibrary(name: "CLOptWorkload"),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     ] + kernelTargets + [
         // MARK: - The runtime
@@ -50,7 +51,7 @@ let package = Package(
         .target(name: "LOptReference", dependencies: ["CLOptShims", "LOptCore"]),
 
         // MARK: - Meta-training and evaluation
-        .target(name: "LOptMeta", dependencies: ["LOptCore", "LOptReference", "COpenBLAS"]),
+        .target(name: "LOptMeta", dependencies: ["LOptCore", "LOptReference", "COpenBLAS", "CLOptWorkload"]),
         .executableTarget(
             name: "lopt",
             dependencies: [

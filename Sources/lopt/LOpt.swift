@@ -13,7 +13,7 @@ struct LOpt: AsyncParsableCommand {
         discussion: "Ends with 0, with 1 and a line on what failed, or with 2 for a mistake on the command line.",
         version: "\(LOPT_VERSION_MAJOR).\(LOPT_VERSION_MINOR).\(LOPT_VERSION_PATCH)",
         subcommands: [
-            MetaTrain.self, Convert.self, Evaluate.self, Stress.self, Inspect.self, Stability.self, Curves.self, Ranges.self,
+            MetaTrain.self, Specialise.self, Convert.self, Evaluate.self, Stress.self, Inspect.self, Stability.self, Curves.self, Ranges.self,
         ])
 
     static func main() async {

@@ -22,6 +22,7 @@ struct MetaTrain: AsyncParsableCommand {
               lopt ranges runs/pooled/weights.safetensors --out pooled.safetensors
               lopt meta-train --recipe small_fc --effort 0.1 --out runs/small_fc  # 15 minutes
               mpirun -n 4 lopt meta-train --out runs/pooled                       # four processes
+              lopt meta-train --workload ./libtask.so --start pooled --out runs/mine
             """)
 
     @Option(help: "Folder of the run; it is made if need be.")
@@ -39,6 +40,9 @@ struct MetaTrain: AsyncParsableCommand {
     var start: String?
     @Flag(help: "With --start: adds the extensions of the configuration's rule that the weights lack, at 0, where they change nothing.")
     var extend = false
+    @Option(help: ArgumentHelp(
+        "Trains on this workload alone, a shared library with the functions of lopt_workload.h.", valueName: "file"))
+    var workload: String?
     @Option(help: "Multiplies the outer steps of all stages of the recipe; 1 if not given.")
     var effort: Double?
     @Option(help: "Of all randomness.")
@@ -110,10 +114,11 @@ struct MetaTrain: AsyncParsableCommand {
         } else {
             parameters = MetaParameters(structuredStartOf: chosen.rule, seed: chosen.seed)
         }
+        let tasks = try chosenTasks()
         try directory.create()
-        let trainer = try MetaTrainer(chosen, start: parameters, tasks: try TaskDistribution(), threads: workers, ranks: ranks)
+        let trainer = try MetaTrainer(chosen, start: parameters, tasks: tasks, threads: workers, ranks: ranks)
         return MetaTrainingSession(
-            trainer: trainer, startName: start ?? RunDirectory.structuredStart, commit: currentCommit(), ranks: ranks)
+            trainer: trainer, tasks: tasks, startName: start ?? RunDirectory.structuredStart, commit: currentCommit(), ranks: ranks)
     }
 
     private func resumed(_ directory: RunDirectory, _ workers: Int, _ ranks: any Ranks) throws -> MetaTrainingSession {
@@ -126,10 +131,21 @@ struct MetaTrain: AsyncParsableCommand {
         guard let parameters = MetaParameters(continuing: checkpoint.start, of: architecture) else {
             throw LOptMetaError("the start in '\(directory.checkpointURL.path)' does not fit its rule")
         }
-        let trainer = try MetaTrainer(
-            resuming: checkpoint.state, start: parameters, tasks: try TaskDistribution(), threads: workers, ranks: ranks)
+        let tasks = try chosenTasks()
+        guard tasks.name == checkpoint.tasks else {
+            throw LOptMetaError(
+                "'\(out ?? "")' was begun with the tasks \(checkpoint.tasks), not with \(tasks.name); --workload names a library of its own")
+        }
+        let trainer = try MetaTrainer(resuming: checkpoint.state, start: parameters, tasks: tasks, threads: workers, ranks: ranks)
         return MetaTrainingSession(
-            trainer: trainer, startName: checkpoint.startName, commit: checkpoint.commit, ranks: ranks)
+            trainer: trainer, tasks: tasks, startName: checkpoint.startName, commit: checkpoint.commit, ranks: ranks)
+    }
+
+    private func chosenTasks() throws -> MetaTrainingTasks {
+        guard let workload else { return .distribution(try TaskDistribution()) }
+        let task = try CWorkload(contentsOf: URL(filePath: workload))
+        task.warnOfGradient()
+        return .workload(task)
     }
 
     /// A run goes on with what it was begun with; whoever names something else would wait for another result than that.

@@ -3,9 +3,39 @@ import Foundation
 import LOptCore
 import LOptMeta
 
+/// What is trained on: the distribution of small networks, or one workload.
+enum MetaTrainingTasks: TaskSource {
+    case distribution(TaskDistribution)
+    case workload(CWorkload)
+
+    func task(_ seed: UInt64) -> any TrainingTask {
+        switch self {
+        case .distribution(let tasks): tasks.task(seed)
+        case .workload(let workload): workload
+        }
+    }
+
+    /// For the provenance of weights.
+    var name: String {
+        switch self {
+        case .distribution: TaskDistribution.name
+        case .workload(let workload): workload.name
+        }
+    }
+
+    /// Judged by tasks that are not trained on, or by the workload itself.
+    func validation() throws -> Validation {
+        switch self {
+        case .distribution: Validation(tasks: try EvaluationSuite().validation, horizons: [200, 1000, 5000])
+        case .workload(let workload): Validation(tasks: [workload], horizons: [200, 1000])
+        }
+    }
+}
+
 /// A meta-trainer and where it came from.
 struct MetaTrainingSession {
-    let trainer: MetaTrainer<TaskDistribution>
+    let trainer: MetaTrainer<MetaTrainingTasks>
+    let tasks: MetaTrainingTasks
     let startName: String
     let commit: String
     let ranks: any Ranks
@@ -18,12 +48,12 @@ final class MetaTrainingProgress {
     private let directory: RunDirectory
     private let workers: Int
     private let validation: Validation
-    private var trainer: MetaTrainer<TaskDistribution> { session.trainer }
+    private var trainer: MetaTrainer<MetaTrainingTasks> { session.trainer }
     private var isFirst: Bool { session.ranks.rank == 0 }
 
     /// Throws if the bundled data are not found.
     init(session: MetaTrainingSession, directory: RunDirectory, workers: Int) throws {
-        validation = Validation(tasks: try EvaluationSuite().validation, horizons: [200, 1000, 5000])
+        validation = try session.tasks.validation()
         (self.session, self.directory, self.workers) = (session, directory, workers)
     }
 
@@ -67,7 +97,7 @@ final class MetaTrainingProgress {
         guard isFirst, let value else { return }
         let checkpoint = RunDirectory.Checkpoint(
             state: state, start: trainer.parameters.base, startName: session.startName,
-            tasks: TaskDistribution.name, commit: session.commit)
+            tasks: session.tasks.name, commit: session.commit)
         try directory.write(checkpoint, weights: trainer.weights())
         print(String(format: "saved at outer step %d; objective on validation tasks %.4f", trainer.state.outerStep, value))
         fflush(nil)

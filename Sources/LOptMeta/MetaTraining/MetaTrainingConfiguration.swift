@@ -101,7 +101,7 @@ extension MetaTrainingConfiguration {
         /// What is trained.
         public var groups: [MetaParameters.Group]
         public var unrolls = UnrollDistribution()
-        /// Of the method nres.
+        /// Of the method nres; of the others, if there are any, known horizons and gates.
         public var episodes: Episodes?
 
         public init(_ name: String, outerSteps: Int, groups: [MetaParameters.Group]) {

@@ -15,7 +15,8 @@
 !     end do
 !     call opt%destroy()
 !
-! What a call means, its units and errors: lopt.h. Arrays are real(c_float) of any rank to 8, contiguous; their addresses are
+! What a call means, its units and errors: lopt.h. Arrays are real(c_float), or both real(c_double) where they are added, of any rank
+! to 8, contiguous; their addresses are
 ! kept, so they are to have the target attribute (or be pointers) and to stay where they are: after a reallocation, bind.
 ! The rule looks at rows and columns and does not mind which is which: w(64, 128), whose first index runs fastest, is what C
 ! calls [128][64].
@@ -102,7 +103,9 @@ module lopt
     type, public :: lopt_optimizer
         type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
     contains
-        procedure :: create, destroy, add, add_flat, add_elsewhere, bind, step, step_with, step_tensor, inspect_gradients, &
+        generic :: add => add_single, add_double
+        procedure :: add_single, add_double
+        procedure :: create, destroy, add_flat, add_elsewhere, bind, step, step_with, step_tensor, inspect_gradients, &
             set_lr_scale, set_total_steps, set_gradient_scale, set_tensor_options, average_get, average_swap, save, restore, &
             stats, info
     end type
@@ -156,6 +159,16 @@ module lopt
             import :: c_int, c_ptr, lopt_information
             type(c_ptr), value :: opt
             type(lopt_information), intent(inout) :: information
+        end function
+        integer(c_int) function c_add_typed(opt, name, parameter, parameter_type, gradient, gradient_type, extents, rank, index) &
+            bind(c, name="lopt_add_typed")
+            import :: c_int, c_ptr, c_char, c_int64_t, c_int32_t
+            type(c_ptr), value :: opt, parameter, gradient
+            integer(c_int), value :: parameter_type, gradient_type
+            character(kind=c_char), intent(in) :: name(*)
+            integer(c_int64_t), intent(in) :: extents(*)
+            integer(c_int32_t), value :: rank
+            integer(c_int32_t), intent(out) :: index
         end function
         integer(c_int) function c_bind(opt, index, parameter, gradient) bind(c, name="lopt_bind")
             import :: c_int, c_ptr, c_int32_t
@@ -309,7 +322,7 @@ contains
     end subroutine
 
     ! index receives the number of the tensor: 0 for the first, then 1, ...
-    subroutine add(self, name, parameter, gradient, index, status)
+    subroutine add_single(self, name, parameter, gradient, index, status)
         class(lopt_optimizer), intent(in) :: self
         character(*), intent(in) :: name
         real(c_float), intent(inout), target :: parameter(..)
@@ -326,6 +339,33 @@ contains
             extents(rank(parameter) + 1 - axis) = size(parameter, axis, c_int64_t)
         end do
         call report(c_add_tensor(self%handle, trim(name)//c_null_char, c_loc(parameter), c_loc(gradient), extents, &
+            int(rank(parameter), c_int32_t), number), status, index, number)
+    end subroutine
+
+    ! Stepped in f32, see lopt_add_typed. Other memory for it: step_with.
+    subroutine add_double(self, name, parameter, gradient, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        real(c_double), intent(inout), target :: parameter(..)
+        real(c_double), intent(in), target :: gradient(..)
+        integer, intent(out), optional :: index, status
+        integer(c_int64_t) :: extents(max(1, rank(parameter)))
+        integer(c_int32_t) :: number
+        integer(c_int), parameter :: f64 = 1
+        integer :: axis
+        logical :: alike
+
+        if (present(index)) index = -1
+        alike = is_contiguous(parameter) .and. is_contiguous(gradient) .and. rank(parameter) == rank(gradient)
+        if (alike) alike = all(shape(parameter) == shape(gradient))
+        if (.not. alike) then
+            call refuse("parameter and gradient are to be contiguous and of the same shape", status)
+            return
+        end if
+        do axis = 1, rank(parameter)
+            extents(rank(parameter) + 1 - axis) = size(parameter, axis, c_int64_t)
+        end do
+        call report(c_add_typed(self%handle, trim(name)//c_null_char, c_loc(parameter), f64, c_loc(gradient), f64, extents, &
             int(rank(parameter), c_int32_t), number), status, index, number)
     end subroutine
 

@@ -48,7 +48,7 @@
  * returned. A call that meets an optimizer in the middle of another returns INVALID_ARGUMENT where it would see or make
  * half a step; lopt_destroy does nothing then.
  *
- * NUMBERS.  All tensors are IEEE 754 binary32 ("f32"). For given weights, shapes and gradients the result has the same
+ * NUMBERS.  Tensors are IEEE 754 binary32 ("f32") unless they are added with another type (lopt_add_typed). For given weights, shapes and gradients the result has the same
  * bits whatever the number of threads, and on AVX2, AVX-512 and Arm NEON alike; the baseline x86-64 path has no fused
  * multiply-add and rounds differently. (Networks wider than 256 units go to OpenBLAS, whose bits depend on the processor it
  * finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in a step. The caller's
@@ -198,6 +198,31 @@ typedef struct lopt_flat_entry {
 } lopt_flat_entry;
 LOPT_NODISCARD lopt_status lopt_add_flat(lopt_optimizer *opt, float *parameters, const float *gradients,
                                          const lopt_flat_entry *table, int32_t count) LOPT_READS(4, 5);
+
+/* Adds a tensor whose elements are not f32, parameters or gradient or both, in any combination. All else is as in lopt_add_tensor.
+ *
+ * Steps compute in f32. Parameters of another type have a master copy in f32, 4 bytes a parameter: in 16 bits most steps are smaller
+ * than the distance of two numbers. After a step the caller's memory has the master copy rounded (to nearest, ties to even);
+ * an element that the caller has written since is taken in at the next step, one that is still what was rounded to goes on from the
+ * master copy. So f64 parameters train with the precision of f32, and those whose f32 value a step does not change keep their bits.
+ * A gradient of another type is copied to f32 in each step, 4 bytes a parameter: f64 above 2^50 is not finite as ever, f64 below
+ * 1e-38 and f32 denormals are 0, f16 denormals are what they are. The copies cost two or three nanoseconds an element and step on a thread.
+ * (16-bit gradients of a scaled loss: lopt_set_gradient_scale.)
+ *
+ * Calls that take or give memory of the tensor's own (lopt_bind, lopt_step_with, ...) take it as `float *`; averages are f32. In
+ * checkpoints parameters are f32 whatever their type, so LOPT_WITH_PARAMETERS restores from one type to another; those of
+ * 16 bits have the master copy in every checkpoint, and state_bytes counts it.
+ *
+ * Errors: as lopt_add_tensor, and INVALID_ARGUMENT (a type out of range). */
+typedef enum lopt_element {
+    LOPT_F32 = 0,  /* IEEE 754 binary32                                   */
+    LOPT_F64 = 1,  /* binary64                                            */
+    LOPT_BF16 = 2, /* the upper half of a binary32                        */
+    LOPT_F16 = 3   /* binary16                                            */
+} lopt_element;
+LOPT_NODISCARD lopt_status lopt_add_typed(lopt_optimizer *opt, const char *name, void *parameter, lopt_element parameter_type,
+                                          const void *gradient, lopt_element gradient_type, const int64_t *shape, int32_t rank,
+                                          int32_t *index) LOPT_READS(7, 8);
 
 /* Adds a tensor of the same network that another optimizer steps: of layers that have an optimizer each, of a rank that owns a part
  * of the tensors (lopt_mpi.h). What a step needs to know of other tensors is their number and their shapes, so optimizers that were

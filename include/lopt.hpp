@@ -238,6 +238,12 @@ public:
     Result add(const std::string &name, Parameter &&parameter, const Gradient &gradient) {
         return add(name, parameter, gradient, Shape(std::size(parameter)));
     }
+    /* Elements that are not float, see lopt_add_typed. */
+    Result add_typed(const std::string &name, void *parameter, lopt_element parameter_type, const void *gradient,
+                     lopt_element gradient_type, const Shape &shape, std::int32_t *index = nullptr) {
+        return Errors::check(lopt_add_typed(handle_, name.c_str(), parameter, parameter_type, gradient, gradient_type, shape.extents(),
+                                            shape.rank(), index));
+    }
     /* A table of names, offsets and shapes: a container or array of lopt_flat_entry. */
     template <class Table>
     Result add_flat(float *parameters, const float *gradients, const Table &table) {

@@ -35,6 +35,8 @@ static void types(void) {
     VALUE(LOPT_DECAY_BY_STEP_SIZE), VALUE(LOPT_DECAY_PER_STEP), VALUE(LOPT_DECAY_ALL), VALUE(LOPT_DECAY_MATRICES);
     VALUE(LOPT_AVERAGE_NONE), VALUE(LOPT_AVERAGE_GROWING), VALUE(LOPT_AVERAGE_EMA);
     VALUE(LOPT_LOG_INFO), VALUE(LOPT_LOG_WARNING);
+    VALUE(LOPT_F32), VALUE(LOPT_F64), VALUE(LOPT_BF16), VALUE(LOPT_F16);
+    SIZE(lopt_element);
     SIZE(lopt_status), SIZE(lopt_isa), SIZE(lopt_nonfinite), SIZE(lopt_weight_decay_form), SIZE(lopt_log_level), SIZE(lopt_task);
     SIZE(lopt_weight_decay_tensors), SIZE(lopt_average);
     SIZE(lopt_allocator);

@@ -258,6 +258,21 @@ void test_add_flat() {
     CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "table[0]", [&] { opt.add_flat(w.data(), dw.data(), table); }));
 }
 
+/* A code in double. */
+void test_types() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f);
+    std::vector<double> v(6, 0.5), dv(6, 1.0);
+    lopt::Optimizer opt, other;
+    opt.add("w", w, dw, {2, 3});
+    other.add_typed("w", v.data(), LOPT_F64, dv.data(), LOPT_F64, {2, 3});
+    for (int step = 0; step < 3; step++) {
+        opt.step();
+        other.step();
+    }
+    CHECK(v == std::vector<double>(w.begin(), w.end()) && w[0] != 0.5f);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "taken", [&] { other.add_typed("w", nullptr, LOPT_F16, nullptr, LOPT_BF16, {2}); }));
+}
+
 /* Layers that have an optimizer each. */
 void test_elsewhere() {
     std::vector<float> w(6, 0.5f), dw(6, 1.0f), b(3, 0.5f), db(3, 2.0f), v(w), c(b);
@@ -340,6 +355,7 @@ int main() {
     test_step_with();
     test_add_flat();
     test_average();
+    test_types();
     test_elsewhere();
     test_gradient_scale();
     test_state();

@@ -80,6 +80,11 @@ static void test_null_is_refused_by_name(void) {
     REFUSED(lopt_add_tensor(NULL, "n", memory, gradient, shape, 1, &index), "opt", "NULL");
     REFUSED(lopt_add_tensor(opt, NULL, memory, gradient, shape, 1, &index), "name", "NULL");
     REFUSED(lopt_add_tensor(opt, "n", memory, gradient, NULL, 1, &index), "shape", "NULL");
+    REFUSED(lopt_add_typed(NULL, "n", memory, LOPT_BF16, gradient, LOPT_F64, shape, 1, &index), "opt", "NULL");
+    REFUSED(lopt_add_typed(opt, NULL, memory, LOPT_BF16, gradient, LOPT_F64, shape, 1, &index), "name", "NULL");
+    REFUSED(lopt_add_typed(opt, "n", memory, LOPT_BF16, gradient, LOPT_F64, NULL, 1, &index), "shape", "NULL");
+    REFUSED(lopt_add_typed(opt, "n", memory, (lopt_element)4, gradient, LOPT_F64, shape, 1, &index), "parameter_type is 4", "0 to 3");
+    REFUSED(lopt_add_typed(opt, "n", memory, LOPT_F16, gradient, (lopt_element)-1, shape, 1, &index), "gradient_type is -1", "0 to 3");
     REFUSED(lopt_add_elsewhere(NULL, "n", shape, 1, &index), "opt", "NULL");
     REFUSED(lopt_add_elsewhere(opt, NULL, shape, 1, &index), "name", "NULL");
     REFUSED(lopt_add_elsewhere(opt, "n", NULL, 1, &index), "shape", "NULL");

@@ -103,7 +103,7 @@ public func lopt_add_tensor(
     _ gradient: UnsafePointer<Float>!, _ shape: UnsafePointer<Int64>!, _ rank: Int32,
     _ index: UnsafeMutablePointer<Int32>!
 ) -> lopt_status {
-    add(handle, name, parameter, gradient, shape, rank, index, isElsewhere: false)
+    add(handle, name, parameter, gradient, shape, rank, index, LOPT_F32, LOPT_F32)
 }
 
 @implementation @_cdecl("lopt_add_elsewhere")
@@ -111,25 +111,45 @@ public func lopt_add_elsewhere(
     _ handle: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ shape: UnsafePointer<Int64>!, _ rank: Int32,
     _ index: UnsafeMutablePointer<Int32>!
 ) -> lopt_status {
-    add(handle, name, nil, nil, shape, rank, index, isElsewhere: true)
+    add(handle, name, nil, nil, shape, rank, index, LOPT_F32, LOPT_F32, isElsewhere: true)
+}
+
+@implementation @_cdecl("lopt_add_typed")
+public func lopt_add_typed(
+    _ handle: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ parameter: UnsafeMutableRawPointer!, _ parameterType: lopt_element,
+    _ gradient: UnsafeRawPointer!, _ gradientType: lopt_element, _ shape: UnsafePointer<Int64>!, _ rank: Int32,
+    _ index: UnsafeMutablePointer<Int32>!
+) -> lopt_status {
+    add(
+        handle, name, parameter?.assumingMemoryBound(to: Float.self), gradient?.assumingMemoryBound(to: Float.self), shape, rank, index,
+        parameterType, gradientType)
+}
+
+private func elementType(_ type: lopt_element, _ name: StaticString) throws(LOptError) -> ElementType {
+    guard let type = ElementType(rawValue: Int32(truncatingIfNeeded: type.rawValue)) else {
+        throw LOptError(.invalidArgument, "\(name) is \(Int32(truncatingIfNeeded: type.rawValue)); allowed are 0 to 3, see lopt_element")
+    }
+    return type
 }
 
 @inline(never)
 private func add(
     _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ parameter: UnsafeMutablePointer<Float>?,
     _ gradient: UnsafePointer<Float>?, _ shape: UnsafePointer<Int64>?, _ rank: Int32, _ index: UnsafeMutablePointer<Int32>?,
-    isElsewhere: Bool
+    _ parameterType: lopt_element, _ gradientType: lopt_element, isElsewhere: Bool = false
 ) -> lopt_status {
     status { () throws(LOptError) in
         guard let name else { throw missing("name") }
         try checkRank(rank)
         guard rank == 0 || shape != nil else { throw missing("shape") }
+        let types = ElementTypes(
+            parameter: try elementType(parameterType, "parameter_type"), gradient: try elementType(gradientType, "gradient_type"))
         let length = lopt_system_length(name, Optimizer.longestName + 1)
         let added = try adding(handle) { opt throws(LOptError) in
             try opt.pointee.optimizer.addTensor(
                 name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
-                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)), isElsewhere: isElsewhere,
-                startsThreads: false)
+                shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)), types: types,
+                isElsewhere: isElsewhere, startsThreads: false)
         }
         index?.pointee = Int32(added)
         return LOPT_OK

@@ -42,6 +42,7 @@ program test_lopt
     call memory_may_move()
     call memory_is_passed()
     call a_flat_buffer()
+    call double_precision()
     call layers_that_have_an_optimizer_each()
     call averages()
     call options_arrive()
@@ -275,6 +276,30 @@ contains
         call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. index(lopt_last_error(), "table[1]") > 0, "memory of another tensor")
         call opt%info(information)
         call check(information%tensors == 2 .and. information%parameters == 10, "all or none")
+        call opt%destroy()
+        call other%destroy()
+    end subroutine
+
+    subroutine double_precision()
+        type(lopt_optimizer) :: opt, other
+        real(c_float), target :: w(3, 2), dw(3, 2)
+        real(c_double), target :: v(3, 2), dv(3, 2)
+        integer :: i, place
+        w = 0.5
+        v = 0.5
+        call opt%create(weights="star-authors-rule")
+        call opt%add("w", w, dw)
+        call other%create(weights="star-authors-rule")
+        call other%add("w", v, dv, place)
+        do i = 1, 4
+            dw = reshape([1, 2, 3, 4, 5, 6], shape(dw)) - i
+            dv = real(dw, c_double)
+            call opt%step()
+            call other%step()
+        end do
+        call check(place == 0 .and. all(v == real(w, c_double)) .and. all(w /= 0.5), "a code in double precision")
+        call other%add("v", v(1:3:2, :), dv(1:3:2, :), place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. place == -1, "a section that is not contiguous")
         call opt%destroy()
         call other%destroy()
     end subroutine

@@ -46,6 +46,7 @@ extension Optimizer {
     }
 
     private func write(to sink: consuming ByteSink, _ contents: CheckpointContents) throws(LOptError) {
+        takeInParameters(0..<count)
         var digests = CheckpointDigests()
         try give(contents, to: &digests)
         try SafeTensorsWriter.write(

@@ -75,7 +75,8 @@ extension Tensor {
     func sections(momenta: Int, _ contents: CheckpointContents) -> CheckpointSections {
         let count = geometry.count, view = memory.view
         var result = CheckpointSections()
-        if contents.contains(.parameters) {
+        // Those of 16 bits go on from more than the caller has.
+        if contents.contains(.parameters) || memory.types.parameter.isNarrow {
             result.append(section("/parameter", identity.whole, 1, count, 0, view.parameter))
         }
         result.append(section("/momentum", identity.stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.momentum))

@@ -29,6 +29,8 @@ extension Optimizer {
         try checkNames(reader.table)
         try reader.checkDigests()
         try visit(&reader, contents, changing: true)
+        guard contents.contains(.parameters) else { return }
+        for i in 0..<count { tensors[i].memory.putOutParameters(0..<tensors[i].geometry.count) }
     }
 
     private func checkMetadata(_ table: borrowing SafeTensors) throws(LOptError) {

@@ -42,8 +42,9 @@ extension Optimizer {
         }
         guard let average = t.memory.average else { throw noAverage() }
         guard count > 0 else { return }
+        takeInParameters(index..<(index + 1))
         let isInPlace = areAveragesSwapped || t.progress.averaged == 0
-        guard let source = isInPlace ? t.memory.view.parameter : average else { throw unbound("parameter", t) }
+        guard let source = isInPlace ? t.memory.callerParameter == nil ? nil : t.memory.view.parameter : average else { throw unbound("parameter", t) }
         lopt_system_copy(out, source, 4 * count)
     }
 
@@ -51,6 +52,7 @@ extension Optimizer {
     public mutating func swapAverages() throws(LOptError) {
         guard options.average.kind != .none else { throw noAverage() }
         try checkParameters()
+        takeInParameters(0..<count)
         for i in 0..<count where tensors[i].progress.averaged > 0 {
             guard let average = tensors[i].memory.average, let parameter = tensors[i].memory.view.parameter else { continue }
             for j in 0..<tensors[i].geometry.count {
@@ -58,8 +60,15 @@ extension Optimizer {
                 average[j] = lopt_load1(parameter + j)
                 lopt_store1(parameter + j, value)
             }
+            tensors[i].memory.putOutParameters(0..<tensors[i].geometry.count)
         }
         areAveragesSwapped = !areAveragesSwapped
+    }
+
+    /// What callers have written into parameters that have a master copy.
+    @inline(never)
+    func takeInParameters(_ range: Range<Int>) {
+        for i in range { tensors[i].memory.takeInParameters(0..<tensors[i].geometry.count) }
     }
 
     func checkSwap() throws(LOptError) {

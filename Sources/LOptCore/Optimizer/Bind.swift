@@ -56,7 +56,7 @@ extension Optimizer {
     /// Parameters that stay where they are need no look at where the others are.
     @inline(never)
     private mutating func bindListed(_ count: Int) throws(LOptError) {
-        func isMove(_ index: Int) -> Bool { tensors[index].place.next.parameter != tensors[index].memory.view.parameter }
+        func isMove(_ index: Int) -> Bool { tensors[index].place.next.parameter != tensors[index].memory.callerParameter }
         for k in 0..<count where isMove(starts[k]) { takeOut(starts[k]) }
         do throws(LOptError) {
             for k in 0..<count where isMove(starts[k]) { try place(tensors[starts[k]].place.next) }
@@ -68,20 +68,19 @@ extension Optimizer {
         }
         for k in 0..<count {
             let b = tensors[starts[k]].place.next
-            tensors[b.index].memory.view.parameter = b.parameter
-            tensors[b.index].memory.view.gradient = b.gradient
+            tensors[b.index].memory.bind(b.parameter, b.gradient)
             tensors[b.index].place.boundAt = 0
         }
     }
 
     private func present(_ index: Int) -> Binding {
-        Binding(index, parameter: tensors[index].memory.view.parameter, gradient: tensors[index].memory.view.gradient)
+        Binding(index, parameter: tensors[index].memory.callerParameter, gradient: tensors[index].memory.callerGradient)
     }
 
     @inline(never)
     private mutating func place(_ b: Binding) throws(LOptError) {
         let t = tensors[b.index]
-        let span = try Span(b.parameter, t.geometry.count, "parameter")
+        let span = try Span(b.parameter, t.geometry.count, t.memory.types.parameter, "parameter")
         try checkFree(span, "parameter of tensor '\(t.identity.name)'")
         put(b.index, at: span)
     }
@@ -102,7 +101,7 @@ extension Optimizer {
     @inline(never)
     private func checkGradient(_ b: Binding) throws(LOptError) {
         let t = tensors[b.index]
-        let span = try Span(b.gradient, t.geometry.count, "gradient")
+        let span = try Span(b.gradient, t.geometry.count, t.memory.types.gradient, "gradient")
         try checkFree(span, "gradient of tensor '\(t.identity.name)'")
     }
 
@@ -112,16 +111,16 @@ extension Optimizer {
         guard tensors[index].place.boundAt != memoryChanges else { return }
         let t = tensors[index]
         if t.geometry.count > 0 {
-            guard t.memory.view.parameter != nil else { throw unbound("parameter", t) }
-            guard t.memory.view.gradient != nil else { throw unbound("gradient", t) }
-            try checkGradient(Binding(index, parameter: nil, gradient: t.memory.view.gradient))
+            guard t.memory.callerParameter != nil else { throw unbound("parameter", t) }
+            guard t.memory.callerGradient != nil else { throw unbound("gradient", t) }
+            try checkGradient(Binding(index, parameter: nil, gradient: t.memory.callerGradient))
         }
         tensors[index].place.boundAt = memoryChanges
     }
 
     /// Parameters of all tensors are there, for a checkpoint that holds them.
     func checkParameters() throws(LOptError) {
-        for i in 0..<count where tensors[i].geometry.count > 0 && tensors[i].memory.view.parameter == nil {
+        for i in 0..<count where tensors[i].geometry.count > 0 && tensors[i].memory.callerParameter == nil {
             throw unbound("parameter", tensors[i])
         }
     }

@@ -22,9 +22,9 @@ extension Optimizer {
     /// What a parameter shares memory with, but for its own gradient, is refused when it gets the memory. Gradients may
     /// share memory with each other.
     func checkMemory(
-        _ parameter: UnsafeMutablePointer<Float>?, _ gradient: UnsafePointer<Float>?, _ elements: Int
+        _ parameter: UnsafeMutablePointer<Float>?, _ gradient: UnsafePointer<Float>?, _ elements: Int, _ types: ElementTypes
     ) throws(LOptError) -> Span {
-        let p = try Span(parameter, elements, "parameter"), g = try Span(gradient, elements, "gradient")
+        let p = try Span(parameter, elements, types.parameter, "parameter"), g = try Span(gradient, elements, types.gradient, "gradient")
         if p.overlaps(g) { throw LOptError(.invalidArgument, "parameter and gradient overlap in memory") }
         try checkFree(p, "parameter")
         try checkFree(g, "gradient")

@@ -110,6 +110,8 @@ public struct Optimizer: ~Copyable {
     var areAveragesSwapped = false
     /// Elements of all tensors.
     public private(set) var parameters = 0
+    /// Some tensor is not f32, parameter or gradient.
+    private(set) var hasOtherTypes = false
     /// How many of the tensors are elsewhere.
     public private(set) var elsewhere = 0
     /// How many tensors the last checkpoint that was restored had for this optimizer.
@@ -249,11 +251,11 @@ public struct Optimizer: ~Copyable {
 
     // MARK: Tensors
 
-    /// Adds a tensor, t = 0, and returns its index. `parameter` and `gradient` hold as many f32 numbers as the shape says,
+    /// Adds a tensor, t = 0, and returns its index. `parameter` and `gradient` hold as many numbers (f32, or of `types`) as the shape says,
     /// row-major, at any alignment; they may be nil if that is none. One that is elsewhere takes its place in the network alone.
     public mutating func addTensor(
         name: UnsafeRawBufferPointer, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?,
-        shape: UnsafeBufferPointer<Int64>, isElsewhere: Bool = false, startsThreads: Bool = true
+        shape: UnsafeBufferPointer<Int64>, types: ElementTypes = ElementTypes(), isElsewhere: Bool = false, startsThreads: Bool = true
     ) throws(LOptError) -> Int {
         try checkName(name)
         var elements = try Geometry.elements(shape)
@@ -261,12 +263,13 @@ public struct Optimizer: ~Copyable {
             guard options.maxGradientNorm == 0 else { throw Optimizer.noNorm() }
             elements = 0
         }
-        let span = try checkMemory(parameter, gradient, elements)
+        let span = try checkMemory(parameter, gradient, elements, types)
         guard count < Int(Int32.max) else { throw LOptError(.invalidArgument, "there are 2^31 - 1 tensors already") }
         try makeRoom()
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
-            architecture: rule.architecture, isAveraged: options.average.kind != .none, isElsewhere: isElsewhere, allocator: options.allocator)
+            architecture: rule.architecture, isAveraged: options.average.kind != .none, isElsewhere: isElsewhere, types: types,
+            allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
@@ -276,6 +279,7 @@ public struct Optimizer: ~Copyable {
         }
         count += 1
         if isElsewhere { elsewhere += 1 }
+        if !types.areF32 { hasOtherTypes = true }
         parameters += elements
         if startsThreads { startThreads() }
         return count - 1

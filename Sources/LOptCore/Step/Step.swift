@@ -103,9 +103,10 @@ extension Optimizer {
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
             weightDecayTensors: weightDecayTensors,
             maxUpdateRatio: options.maxUpdateRatio, average: options.average,
-            isInline: elements < options.leastParallelElements,
+            isInline: elements < options.leastParallelElements, hasOtherTypes: hasOtherTypes,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count, layers: layers, totalSteps: totalSteps)
+        if hasOtherTypes { work.run(.takeIn, range, on: pool) }
         work.run(.look, range, on: pool)
         return work
     }

@@ -3,6 +3,8 @@ import CLOptShims
 /// The phases of a step over a range of tensors. Each is cut into items that any worker may take; a phase begins when the
 /// one before has ended, because a pass needs the sums of the pass before it over the whole tensor.
 enum Phase {
+    /// What is not f32 is copied, see Elements.swift.
+    case takeIn
     /// The gradient pass: sums of g^2, and whether all gradients are finite. Writes no state.
     case look
     /// One item for each tensor. A small one: all the rest, while it is in cache. An idle one: the caller's decay. A large one:
@@ -11,8 +13,8 @@ enum Phase {
     /// The rest is for large tensors. A pass of the plan, chunk by chunk; then, one item for each tensor, what follows from it.
     case pass(Int)
     case settle(Int)
-    /// At the end, the parameters go into their averages.
-    case average
+    /// At the end, the parameters go into their averages, and to callers who have them in another type.
+    case finish
 }
 
 /// All that the items of a phase look at.
@@ -29,6 +31,7 @@ struct Work {
     let maxUpdateRatio: Double
     let average: ParameterAverage
     let isInline: Bool
+    let hasOtherTypes: Bool
     /// Of the first tensor's step; most often all tensors are at the same.
     let constants: StepConstants
     /// The number of the first item of each tensor of the range.
@@ -42,6 +45,8 @@ struct Work {
     var range = 0..<0
     var phase = Phase.look
 
+    private var isFinished: Bool { average.kind != .none || hasOtherTypes }
+
     static let batchElements = 8 * Geometry.chunkElements
 
     /// The phases after the gradient pass.
@@ -51,7 +56,7 @@ struct Work {
             run(.pass(i), range, on: pool)
             run(.settle(i), range, on: pool)
         }
-        if average.kind != .none { run(.average, range, on: pool) }
+        if isFinished { run(.finish, range, on: pool) }
     }
 
     /// The same for a small tensor.
@@ -60,18 +65,18 @@ struct Work {
             for chunk in 0..<chunks(i, t) { execute(i, t, chunk, scratch) }
             settle(i, t)
         }
-        guard average.kind != .none else { return }
         // One chunk of rows may have more elements than one of them has.
-        for chunk in 0..<t.pointee.geometry.flatChunks { updateAverage(t, chunk) }
+        for chunk in 0..<(isFinished ? t.pointee.geometry.flatChunks : 0) { finish(t, chunk) }
     }
 
     private func items(_ t: UnsafeMutablePointer<Tensor>) -> Int {
+        if case .takeIn = phase { return t.pointee.isPassedOver || t.pointee.memory.types.areF32 ? 0 : t.pointee.geometry.flatChunks }
         if case .look = phase { return t.pointee.isPassedOver ? 0 : t.pointee.geometry.sumChunks }
         if t.pointee.step.isSkipped { return 0 }
         if case .open = phase { return 1 }
         if t.pointee.isSmall || t.pointee.step.isIdle { return 0 }
         if case .pass(let pass) = phase { return chunks(pass, t) }
-        if case .average = phase { return t.pointee.geometry.flatChunks }
+        if case .finish = phase { return t.pointee.geometry.flatChunks }
         return 1
     }
 
@@ -106,11 +111,14 @@ struct Work {
 
     private func perform(_ t: UnsafeMutablePointer<Tensor>, _ item: Int, _ scratch: UnsafeMutablePointer<Float>) {
         switch phase {
+        case .takeIn:
+            t.pointee.memory.takeInParameters(t.pointee.geometry.flatChunk(item))
+            t.pointee.memory.takeInGradient(t.pointee.geometry.flatChunk(item))
         case .look: look(t, item, scratch)
         case .open: open(t, scratch)
         case .pass(let pass): execute(pass, t, item, scratch)
         case .settle(let pass): settle(pass, t)
-        case .average: updateAverage(t, item)
+        case .finish: finish(t, item)
         }
     }
 
@@ -141,13 +149,15 @@ struct Work {
         t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee))
         guard t.pointee.step.apply.decay_keep != 1 else { return }
         for index in 0..<t.pointee.geometry.flatChunks { elementPass(t, index, scratch) }
+        t.pointee.memory.putOutParameters(0..<t.pointee.geometry.count)
     }
 
-    /// A chunk of the tensor; its steps are already counted.
+    /// Of a chunk of the tensor; its steps are already counted.
     @inline(never)
-    private func updateAverage(_ t: UnsafeMutablePointer<Tensor>, _ index: Int) {
-        guard let a = t.pointee.memory.average, let p = t.pointee.memory.view.parameter else { return }
+    private func finish(_ t: UnsafeMutablePointer<Tensor>, _ index: Int) {
         let elements = t.pointee.geometry.flatChunk(index), begin = elements.lowerBound, end = elements.upperBound
+        t.pointee.memory.putOutParameters(elements)
+        guard let a = t.pointee.memory.average, let p = t.pointee.memory.view.parameter else { return }
         let rate = average.rate(t.pointee.progress.averaged - 1)
         if rate == 1 { return lopt_system_copy(a + begin, p + begin, 4 * (end - begin)) }
         kernels.average(p + begin, a + begin, Int64(end - begin), rate)

@@ -7,10 +7,10 @@ struct Span {
 
     private init(start: UInt, end: UInt) { (self.start, self.end) = (start, end) }
 
-    /// Of `elements` f32 numbers; of none for nil.
-    init(_ pointer: UnsafeRawPointer?, _ elements: Int, _ name: StaticString) throws(LOptError) {
+    /// Of `elements` numbers; of none for nil.
+    init(_ pointer: UnsafeRawPointer?, _ elements: Int, _ type: ElementType, _ name: StaticString) throws(LOptError) {
         start = UInt(bitPattern: pointer)
-        let (end, overflow) = start.addingReportingOverflow(pointer == nil ? 0 : UInt(elements) * 4)
+        let (end, overflow) = start.addingReportingOverflow(pointer == nil ? 0 : UInt(elements * type.bytes))
         guard !overflow else { throw LOptError(.invalidArgument, "\(name) reaches past the end of the address space") }
         self.end = end
     }

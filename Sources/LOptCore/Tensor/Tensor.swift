@@ -16,15 +16,15 @@ struct Tensor {
     /// At t = 0.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
-        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, isElsewhere: Bool, allocator: Allocator
+        gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, isElsewhere: Bool, types: ElementTypes,
+        allocator: Allocator
     ) throws(LOptError) {
         let elements = isElsewhere ? 0 : try Geometry.elements(shape)
         geometry = architecture.kind == .pooled || isElsewhere ? Geometry(flat: elements) : try Geometry(shape: shape)
         self.isElsewhere = isElsewhere
         memory = try TensorMemory(
-            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, allocator)
-        memory.view.parameter = parameter
-        memory.view.gradient = gradient
+            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, allocator)
+        memory.bind(parameter, gradient)
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
     }
 
@@ -44,7 +44,7 @@ struct Tensor {
     /// Bytes of accumulators: momenta, second moment, row and column or diagonal ones, and the average.
     func stateBytes(momenta: Int) -> Int {
         let own = geometry.isFactored || memory.view.diagonal == nil ? 1 + momenta : 1 + 2 * momenta
-        let perElement = own + (memory.average == nil ? 0 : 1)
+        let perElement = own + (memory.average == nil ? 0 : 1) + (memory.types.parameter.isNarrow ? 1 : 0)
         return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount))
     }
 }

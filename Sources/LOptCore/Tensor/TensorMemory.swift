@@ -15,6 +15,12 @@ struct TensorMemory {
     let largest: UnsafeMutablePointer<Int32>
     /// Of the parameters, if it was asked for.
     let average: UnsafeMutablePointer<Float>?
+    /// What the caller's memory holds, and where it is; without a copy in f32 the view has it too.
+    let types: ElementTypes
+    private(set) var callerParameter: UnsafeMutablePointer<Float>?
+    private(set) var callerGradient: UnsafePointer<Float>?
+    /// Copies in f32 of what is of another type, see Elements.swift.
+    let master, gradientStaging: UnsafeMutablePointer<Float>?
     /// Room for the name.
     let name: UnsafeMutablePointer<UInt8>
 
@@ -23,9 +29,10 @@ struct TensorMemory {
 
     /// All zero.
     init(
-        _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ allocator: Allocator
+        _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes,
+        _ allocator: Allocator
     ) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged)
+        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -38,7 +45,16 @@ struct TensorMemory {
         factorMeans = part(layout.factorMeans, Double.self)
         largest = part(layout.largest, Int32.self)
         average = isAveraged ? floats + layout.average : nil
+        self.types = types
+        master = types.parameter == .f32 ? nil : floats + layout.master
+        gradientStaging = types.gradient == .f32 ? nil : floats + layout.gradient
         name = part(layout.name, UInt8.self)
+    }
+
+    mutating func bind(_ parameter: UnsafeMutablePointer<Float>?, _ gradient: UnsafePointer<Float>?) {
+        (callerParameter, callerGradient) = (parameter, gradient)
+        view.parameter = master ?? parameter
+        view.gradient = gradientStaging.map { UnsafePointer($0) } ?? gradient
     }
 
     func free(_ allocator: Allocator) { allocator.deallocate(floats, count) }
@@ -53,9 +69,9 @@ private struct Layout {
     private let hasDiagonal: Bool
     private let secondMoment, momentum, diagonal, lead, trail, leadFactor, trailFactor, leadPartial, trailPartial: Int
     private let elementWeights, leadWeights, trailWeights, bias, featureScale: Int
-    let momentSums, stepSums, factorMeans, largest, average, name: Int
+    let momentSums, stepSums, factorMeans, largest, average, master, gradient, name: Int
 
-    init(_ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool) {
+    init(_ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes) {
         let isPooled = architecture.kind == .pooled, momenta = Int(rule.momenta)
         let hidden = isPooled ? 0 : Int(rule.hidden), features = isPooled ? 0 : architecture.features
         hasDiagonal = !g.isFactored && !isPooled
@@ -87,6 +103,8 @@ private struct Layout {
         factorMeans = take(2 * 4 * momenta)
         largest = take(g.sumChunks)
         average = take(isAveraged ? g.count : 0)
+        master = take(types.parameter == .f32 ? 0 : g.count)
+        gradient = take(types.gradient == .f32 ? 0 : g.count)
         name = take((nameBytes + 3) / 4)
         count = next
     }

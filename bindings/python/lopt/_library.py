@@ -95,7 +95,7 @@ class _Information(Structure):
 _lopt = ctypes.CDLL(os.path.join(library_dir(), "liblopt.so.0"))
 _signatures = {
     "lopt_create": [c_void_p, POINTER(_Options), POINTER(c_void_p)],
-    "lopt_add_tensor": [c_void_p, c_char_p, c_void_p, c_void_p, POINTER(c_int64), c_int32, POINTER(c_int32)],
+    "lopt_add_typed": [c_void_p, c_char_p, c_void_p, c_int32, c_void_p, c_int32, POINTER(c_int64), c_int32, POINTER(c_int32)],
     "lopt_add_elsewhere": [c_void_p, c_char_p, POINTER(c_int64), c_int32, POINTER(c_int32)],
     "lopt_bind": [c_void_p, c_int32, c_void_p, c_void_p],
     "lopt_step": [c_void_p],
@@ -171,10 +171,13 @@ class _Weights:
         _lopt.lopt_weights_free(self.handle)
 
 
-def _address(what, view, writable):
+_types = {"f": 0, "d": 1, "e": 3}  # lopt_element by the code of Python's struct
+
+
+def _address(what, view, writable, types="f"):
     """Of the memory of floats in C order that a memoryview shows."""
-    if view.format.lstrip("@=<") != "f" or not view.c_contiguous:
-        raise ValueError(f"{what} is to be 32-bit floats, contiguous in C order")
+    if view.format.lstrip("@=<") not in types or not view.c_contiguous:
+        raise ValueError(f"{what} is to be {'32-bit ' if types == 'f' else ''}floats, contiguous in C order")
     if writable and view.readonly:
         raise ValueError(f"{what} cannot be written")
     if view.nbytes == 0:
@@ -213,27 +216,29 @@ class Optimizer:
             self._handle = None
 
     def add(self, name, parameter, gradient, shape=None):
-        """Adds a tensor and returns its number. Both are arrays of 32-bit floats (whatever has Python's buffer protocol: numpy,
-        array.array); shape: None: that of `parameter`. The arrays' memory is read and written at every step."""
+        """Adds a tensor and returns its number. Both are arrays of floats (whatever has Python's buffer protocol: numpy, array.array) of
+        32 bits, or 64 or 16, which cost a copy in 32 (lopt_add_typed in lopt.h); shape: None: that of `parameter`. The arrays' memory
+        is read and written at every step."""
         p, g = memoryview(parameter), memoryview(gradient)
-        if p.nbytes != g.nbytes:
-            raise ValueError(f"{name}: the parameter has {p.nbytes // 4} elements, the gradient {g.nbytes // 4}")
+        count, count_of_gradient = p.nbytes // p.itemsize, g.nbytes // g.itemsize
+        if count != count_of_gradient:
+            raise ValueError(f"{name}: the parameter has {count} elements, the gradient {count_of_gradient}")
         shape = tuple(p.shape if shape is None else shape)
         elements = 1
         for extent in shape:
             elements *= extent
-        if elements != p.nbytes // 4:
-            raise ValueError(f"{name}: the shape {shape} has {elements} elements, the parameter {p.nbytes // 4}")
-        return self.add_memory(
-            name, _address("the parameter", p, True), _address("the gradient", g, False), shape, (p, g)
-        )
+        if elements != count:
+            raise ValueError(f"{name}: the shape {shape} has {elements} elements, the parameter {count}")
+        addresses = _address("the parameter", p, True, "fde"), _address("the gradient", g, False, "fde")
+        return self.add_memory(name, *addresses, shape, (p, g), *(_types[view.format[-1]] for view in (p, g)))
 
-    def add_memory(self, name, parameter, gradient, shape, owner):
-        """The same by addresses; `owner` is kept alive with them."""
+    def add_memory(self, name, parameter, gradient, shape, owner, parameter_type=0, gradient_type=0):
+        """The same by addresses; `owner` is kept alive with them. The types are those of lopt_element."""
         index = c_int32()
         extents = (c_int64 * max(1, len(shape)))(*shape)
         data = _path_or_name(name)
-        _check(_lopt.lopt_add_tensor(self._handle, data, parameter, gradient, extents, len(shape), byref(index)))
+        types = parameter_type, gradient_type
+        _check(_lopt.lopt_add_typed(self._handle, data, parameter, types[0], gradient, types[1], extents, len(shape), byref(index)))
         self._memory.append(owner)
         return index.value
 

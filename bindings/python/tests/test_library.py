@@ -69,7 +69,7 @@ class Library(unittest.TestCase):
         for arguments, error in (
             (("w", array.array("f", [0]), array.array("f", [0])), lopt.Error),  # a name that there is
             (("v", w, array.array("f", [0] * 6)), lopt.Error),  # memory that is another's
-            (("v", array.array("d", [0]), array.array("d", [0])), ValueError),
+            (("v", array.array("i", [0]), array.array("i", [0])), ValueError),
             (("v", array.array("f", [0]), array.array("f", [0, 0])), ValueError),
             (("v", array.array("f", [0]), array.array("f", [0]), [2]), ValueError),
             (("v", memoryview(array.array("f", [0])).toreadonly(), array.array("f", [0])), ValueError),
@@ -191,6 +191,17 @@ class Library(unittest.TestCase):
         with self.assertRaises(lopt.Error):
             whole.load_state(parts["b"].state())
 
+    def test_floats_of_other_sizes(self):
+        trained = []
+        for kinds in ("ff", "dd", "fd", "df"):
+            w, dw = (array.array(kind, [1] * 6) for kind in kinds)
+            opt = lopt.Optimizer()
+            opt.add("w", w, dw, [2, 3])
+            train(opt, w, dw, 1)  # one: the next gradients depend on the rounding
+            trained.append(list(w))
+        self.assertTrue(all(one == trained[0] for one in trained))
+        self.assertNotEqual(trained[0][1:], [1] * 5)
+
     def test_memory_is_kept_alive(self):
         """What was added is still there when the caller has let go of it."""
         opt = lopt.Optimizer()
@@ -217,7 +228,11 @@ class Library(unittest.TestCase):
             dw[:] = w - target
             opt.step()
         numpy.testing.assert_allclose(w, target, atol=1e-3)
-        for wrong in (numpy.zeros((2, 3)), numpy.zeros((3, 2), numpy.float32).T, numpy.zeros((2, 3), ">f4")):
+        half = numpy.zeros((2, 3), numpy.float16)
+        opt.add("half", half, numpy.ones((2, 3), numpy.float64))
+        opt.step()
+        assert (half < 0).all()
+        for wrong in (numpy.zeros((2, 3), numpy.int32), numpy.zeros((3, 2), numpy.float32).T, numpy.zeros((2, 3), ">f4")):
             with self.assertRaises(ValueError):
                 opt.add("wrong", wrong, wrong)
 

@@ -504,6 +504,9 @@ struct lopt_options {
     int32_t weight_decay_tensors; /* a lopt_weight_decay_tensors; each tensor's own scale counts beside it           */
     int32_t average;           /* a lopt_average: of the parameters, see lopt_average_get; default: none           */
     double average_span;       /* its k or w, 1 to 1e30; 0, the default: 10 for k, 1000 for w                      */
+    double learned_decay_scale; /* multiplies the weight decay that the weights choose themselves (kind pooled), which stays below
+                                  a tenth of a parameter and half of a gradient's step all the same; 0: none; 0 to 1e30; default 1.
+                                  Other weights ignore it. Not kept in checkpoints                                  */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */

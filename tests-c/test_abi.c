@@ -56,6 +56,7 @@ static void types(void) {
     FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
     FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2), FIELD(lopt_options, gradient_scale);
     FIELD(lopt_options, max_gradient_norm), FIELD(lopt_options, weight_decay_tensors);
+    FIELD(lopt_options, learned_decay_scale);
     FIELD(lopt_options, average), FIELD(lopt_options, average_span);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);

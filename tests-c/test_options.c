@@ -63,6 +63,9 @@ static void test_values_out_of_range_are_refused(void) {
         o = good, o.average = which, CREATE_WORKS(&o, "average");
         o.average_span = 1, CREATE_WORKS(&o, "average_span 1"), o.average_span = 1e30, CREATE_WORKS(&o, "average_span 1e30");
     }
+    for (int i = 0; i < 5; i++) o = good, o.learned_decay_scale = no_scales[i], CREATE_REFUSED(&o, "learned_decay_scale", "finite");
+    o = good, o.learned_decay_scale = 0, CREATE_WORKS(&o, "learned_decay_scale 0");
+    o = good, o.learned_decay_scale = 1e30, CREATE_WORKS(&o, "learned_decay_scale 1e30");
     o = good, o.weight_decay_form = LOPT_DECAY_PER_STEP, CREATE_WORKS(&o, "weight_decay_form");
     o = good, o.lr_scale = 0, CREATE_WORKS(&o, "lr_scale 0");
     o = good, o.lr_scale = 1e30, CREATE_WORKS(&o, "lr_scale 1e30");
@@ -247,6 +250,7 @@ static void test_defaults_are_what_the_header_says(void) {
     CHECK_NEAR(options.average_span, 0, 0);
     CHECK_NEAR(options.lr_scale, 1, 0);
     CHECK_NEAR(options.gradient_scale, 1, 0);
+    CHECK_NEAR(options.learned_decay_scale, 1, 0);
     CHECK_NEAR(options.max_gradient_norm, 0, 0);
     CHECK_NEAR(options.weight_decay, 0, 0);
     CHECK_INT(options.total_steps, 0);

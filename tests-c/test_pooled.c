@@ -246,6 +246,41 @@ static void test_wild_gradients_make_no_wild_steps(void) {
     }
 }
 
+/* The part of a parameter that its weights' own decay takes off in a second step: with `scale`, beside none. */
+static double decay_with(double scale) {
+    problem p[2];
+    double least = 1, most = 0;
+    for (int i = 0; i < 2; i++) {
+        lopt_options options = problem_options();
+        problem_small(&p[i]);
+        lopt_optimizer *opt = make(&p[i], &options, 1);
+        problem_train(&p[i], opt, 0, 1);
+        snapshot s = snapshot_of(opt, LOPT_WITH_PARAMETERS);
+        lopt_destroy(opt);
+        options.learned_decay_scale = i == 0 ? 0 : scale;
+        opt = make(&p[i], &options, 1);
+        CHECK_OK(lopt_state_read(opt, LOPT_WITH_PARAMETERS, s.bytes, s.size));
+        problem_train(&p[i], opt, 1, 2);
+        snapshot_free(&s);
+        lopt_destroy(opt);
+    }
+    for (int64_t j = 0; j < p[0].tensors[2].elements; j++) {
+        /* p (1 - part) - u beside p - u, of parameters that are so large that rounding does not count. */
+        double without = (double)p[0].tensors[2].parameter[j], part = (without - (double)p[1].tensors[2].parameter[j]) / without;
+        if (fabs(without) > 0.5) least = fmin(least, part), most = fmax(most, part);
+    }
+    CHECK(most - least <= 0.1 * most + 1e-6);
+    for (int i = 0; i < 2; i++) problem_free(&p[i]);
+    return most;
+}
+
+static void test_learned_decay_is_scaled_within_its_bounds(void) {
+    double one = decay_with(1), half = decay_with(0.5), huge = decay_with(1e30);
+    CHECK(one > 1e-4 && huge <= 0.11);
+    CHECK(decay_with(0) == 0);
+    CHECK(half >= 0.45 * one && half <= one && huge >= one);
+}
+
 /* Where a tensor stands in its network counts, but not tensors that were taken out again because lopt_add_flat failed. */
 static void test_tensors_taken_out_do_not_count(void) {
     static float parameters[64], gradients[64];
@@ -330,5 +365,6 @@ int main(void) {
     test_wild_gradients_make_no_wild_steps();
     test_tensors_taken_out_do_not_count();
     test_damaged_weights_are_refused_by_name();
+    test_learned_decay_is_scaled_within_its_bounds();
     return check_end();
 }

@@ -4,7 +4,7 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 48
+private let firstOptions = MemoryLayout<lopt_options>.size - 56
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
 let firstInformation = MemoryLayout<lopt_information>.size - 16
 
@@ -17,6 +17,7 @@ private var defaults: lopt_options {
     options.struct_size = MemoryLayout<lopt_options>.size
     options.lr_scale = 1
     options.gradient_scale = 1
+    options.learned_decay_scale = 1
     return options
 }
 
@@ -88,6 +89,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     options.gradientScale = given.gradient_scale
     options.maxGradientNorm = given.max_gradient_norm
     options.totalSteps = given.total_steps
+    options.learnedDecayScale = given.learned_decay_scale
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
     options.parallelFor = given.parallel_for.run.map { ParallelFor(run: $0, context: given.parallel_for.context) }

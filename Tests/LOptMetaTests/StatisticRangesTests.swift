@@ -1,3 +1,4 @@
+import Foundation
 import LOptCore
 import Testing
 
@@ -29,13 +30,14 @@ struct StatisticRangesTests {
             let now = bounded.weights.theta[least + i]...bounded.weights.theta[most + i]
             #expect(before.contains(now.lowerBound) && before.contains(now.upperBound), "statistic \(i)")
         }
-        let sizes = (0..<ranges.runs).flatMap { run in
-            unrolls.draw(tasks, seed: Random.mix(ranges.seed ^ Random.mix(UInt64(run)))).task.tensors.map {
-                Float(ScalarMath.log(Double($0.shape.reduce(1, *))) / 5 - 1)
-            }
+        var sizes: [Float] = []
+        for run in 0..<ranges.runs {
+            let task = unrolls.draw(tasks, seed: Random.mix(ranges.seed ^ Random.mix(UInt64(run)))).task
+            for tensor in task.tensors { sizes.append(Float(log(Double(tensor.count)) / 5 - 1)) }
         }
         let before = named.weights.theta[least + PooledTerm.elements]...named.weights.theta[most + PooledTerm.elements]
-        let expected = (try #require(sizes.min())...(try #require(sizes.max()))).clamped(to: before)
+        let smallest = try #require(sizes.min()), largest = try #require(sizes.max())
+        let expected = (smallest...largest).clamped(to: before)
         #expect(abs(bounded.weights.theta[least + PooledTerm.elements] - expected.lowerBound) < 1e-6)
         #expect(abs(bounded.weights.theta[most + PooledTerm.elements] - expected.upperBound) < 1e-6)
     }

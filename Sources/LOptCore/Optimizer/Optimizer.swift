@@ -49,6 +49,8 @@ public struct OptimizerOptions {
     public var maxGradientNorm = 0.0
     /// The RMS of a tensor's update is kept to this times that of the tensor, see `UpdateLimit`; 0: no limit.
     public var maxUpdateRatio = 0.0
+    /// Multiplies the weight decay that weights of kind pooled choose.
+    public var learnedDecayScale = 1.0
     public var average = ParameterAverage(.none, span: 0)
     /// For weights that know their horizon; there are none yet.
     public var totalSteps: Int64 = 0
@@ -201,6 +203,7 @@ public struct Optimizer: ~Copyable {
             throw LOptError(.invalidArgument, "max_gradient_norm is \(norm); allowed are 0 (no clipping) and 1e-30 to 1e30")
         }
         try checkScale(options.maxUpdateRatio, "max_update_ratio")
+        try checkScale(options.learnedDecayScale, "learned_decay_scale")
         try options.average.check()
         guard options.totalSteps >= 0 else {
             throw LOptError(.invalidArgument, "total_steps is \(options.totalSteps); it must not be negative")

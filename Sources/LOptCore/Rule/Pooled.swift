@@ -221,7 +221,7 @@ extension Rule {
         step.disagreement = min(max(weight(4), 0), 2)
         let size = t.progress.stepSize
         let update = ScalarMath.exp(2 * (t.progress.pooled.values[PooledTerm.update] - 3))
-        var learned = min(size * ScalarMath.exp(decay), 0.1, update / 2)
+        var learned = min(size * ScalarMath.exp(decay) * caller.learnedDecay, 0.1, update / 2)
         if learned < Rule.leastDecay { learned = 0 }
         learned *= caller.learningRate
         func keep(_ learned: Double) -> Float {

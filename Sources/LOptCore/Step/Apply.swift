@@ -7,6 +7,8 @@ struct CallerScales {
     /// As in AdamW: what is taken off the parameter is this times the tensor's step size, or this alone.
     let weightDecay: Double
     let decayForm: WeightDecayForm
+    /// Of the decay that the weights choose.
+    let learnedDecay: Double
 
     /// The part of the parameter that the caller's decay takes off, beside what the rule takes. A parameter does not change
     /// its sign by decay.

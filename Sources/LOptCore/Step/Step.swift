@@ -102,7 +102,7 @@ extension Optimizer {
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,
             weightDecayTensors: weightDecayTensors,
-            maxUpdateRatio: options.maxUpdateRatio, average: options.average,
+            maxUpdateRatio: options.maxUpdateRatio, learnedDecayScale: options.learnedDecayScale, average: options.average,
             isInline: elements < options.leastParallelElements, hasOtherTypes: hasOtherTypes,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
             tensorCount: count, layers: layers, totalSteps: totalSteps)

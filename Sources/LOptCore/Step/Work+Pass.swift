@@ -125,6 +125,6 @@ extension Work {
         let decays = weightDecayTensors == .all || t.identity.extentsAboveOne > 1
         return CallerScales(
             learningRate: t.options.learningRate(learningRateScale), weightDecay: decays ? t.options.weightDecay(weightDecay) : 0,
-            decayForm: weightDecayForm)
+            decayForm: weightDecayForm, learnedDecay: learnedDecayScale)
     }
 }

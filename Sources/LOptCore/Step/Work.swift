@@ -29,6 +29,7 @@ struct Work {
     let weightDecayForm: WeightDecayForm
     let weightDecayTensors: WeightDecayTensors
     let maxUpdateRatio: Double
+    let learnedDecayScale: Double
     let average: ParameterAverage
     let isInline: Bool
     let hasOtherTypes: Bool

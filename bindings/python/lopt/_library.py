@@ -39,6 +39,7 @@ class _Options(Structure):
         ("weight_decay_tensors", c_int32),
         ("average", c_int32),
         ("average_span", c_double),
+        ("learned_decay_scale", c_double),
     ]
 
 
@@ -197,7 +198,7 @@ class Optimizer:
 
     def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,
                  gradient_scale=1.0, max_gradient_norm=0.0, weight_decay_on_matrices=False,
-                 average=None, average_span=0.0):
+                 average=None, average_span=0.0, learned_decay_scale=1.0):
         self._handle = c_void_p()
         self._memory = []  # what a tensor's memory belongs to, kept as long as the library knows its address
         options = _Options()
@@ -207,6 +208,7 @@ class Optimizer:
         options.gradient_scale, options.max_gradient_norm = gradient_scale, max_gradient_norm
         options.weight_decay_tensors = int(weight_decay_on_matrices)
         options.average, options.average_span = {None: 0, "growing": 1, "ema": 2}[average], average_span
+        options.learned_decay_scale = learned_decay_scale
         with _Weights(weights) as handle:
             _check(_lopt.lopt_create(handle, byref(options), byref(self._handle)))
 

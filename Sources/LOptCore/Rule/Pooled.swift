@@ -62,6 +62,8 @@ struct PooledTime {
     let tau: Double
     /// S(log(1 + t)) of the log-step.
     let schedule: Double
+    /// Of each term, in the log-step and in the log-decay: W_0 + tau W_1 and U_0 + tau U_1.
+    var weights = [19 of SIMD2<Double>](repeating: .zero)
 }
 
 /// What a step leaves behind for the next one.
@@ -162,11 +164,18 @@ extension Rule {
 
     /// What the rule makes of the number of steps taken before.
     func pooledTime(_ steps: Int64) -> PooledTime {
-        let times = Architecture.scheduleTimes
+        let times = Architecture.scheduleTimes, a = architecture, tau = Architecture.scheduleTime(steps)
         // In log(1 + t); the interval is found without a logarithm.
-        return PooledTime(
-            steps: steps, tau: Architecture.scheduleTime(steps),
-            schedule: interpolate(theta + architecture.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) })
+        var time = PooledTime(
+            steps: steps, tau: tau,
+            schedule: interpolate(theta + a.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) })
+        for i in 0..<PooledTerm.count {
+            func pair(_ i: Int) -> SIMD2<Double> {
+                SIMD2(Double(theta[a.statisticsStepOffset + i]), Double(theta[a.statisticsDecayOffset + i]))
+            }
+            time.weights[i] = pair(i) + tau * pair(PooledTerm.count + i)
+        }
+        return time
     }
 
     /// The log-step and the log-decay of a tensor's next step. `totalSteps`: that the training will take; 0: not known.
@@ -178,16 +187,9 @@ extension Rule {
             let range = a.pooledRange(i, theta)
             return min(max(x, range.least), range.most)
         }
-        let tau = time.tau
-        let step = theta + a.statisticsStepOffset, decay = theta + a.statisticsDecayOffset
-        let bias = PooledTerm.bias, terms = PooledTerm.count
-        var n = Double(step[bias]) + tau * Double(step[terms + bias]), r = Double(decay[bias]) + tau * Double(decay[terms + bias])
-        for i in 0..<PooledTerm.statistics {
-            let x = clamp(t.pooledStatistic(i, position), i)
-            n += (Double(step[i]) + tau * Double(step[terms + i])) * x
-            r += (Double(decay[i]) + tau * Double(decay[terms + i])) * x
-        }
-        n += time.schedule
+        var sum = time.weights[PooledTerm.bias]
+        for i in 0..<PooledTerm.statistics { sum += time.weights[i] * clamp(t.pooledStatistic(i, position), i) }
+        var n = sum.x + time.schedule, r = sum.y
         if totalSteps > 0 {
             let total = Double(totalSteps), part = min(Double(t.progress.steps) / total, 1), parts = Architecture.horizonParts
             let size = ScalarMath.log(total) / 2 - 3.4

@@ -45,6 +45,8 @@ struct Work {
     let totalSteps: Int64
     var range = 0..<0
     var phase = Phase.look
+    /// The number of an item is that of its tensor in the range: each has one, as in most phases of small tensors.
+    var isOneEach = false
 
     private var isFinished: Bool { average.kind != .none || hasOtherTypes }
 
@@ -53,6 +55,7 @@ struct Work {
     /// The phases after the gradient pass.
     mutating func stepBatch(_ range: Range<Int>, on pool: borrowing ThreadPool) {
         run(.open, range, on: pool)
+        guard range.contains(where: { !tensors[$0].isSmall }) else { return }
         for i in 0..<rule.plan.passes.count {
             run(.pass(i), range, on: pool)
             run(.settle(i), range, on: pool)
@@ -86,9 +89,12 @@ struct Work {
         self.phase = phase
         self.range = range
         var total = 0
+        isOneEach = true
         for i in range {
             starts[i - range.lowerBound] = total
-            total += items(tensors + i)
+            let own = items(tensors + i)
+            if own != 1 { isOneEach = false }
+            total += own
         }
         guard total > 0 else { return }
         let isInline = self.isInline
@@ -100,6 +106,7 @@ struct Work {
     }
 
     private func runItem(_ item: Int, _ worker: Int) {
+        if isOneEach { return perform(tensors + range.lowerBound + item, 0, scratch + worker * scratchStride) }
         // The last tensor that starts at or before the item; those without items start where the next does.
         var low = 0, high = range.count
         while high - low > 1 {

@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test func blocksLieOneBehindTheOther() {
+    @Test func `blocks lie one behind the other`() {
         for a in every + [Architecture(.pooled)] {
             let blocks = blocks(a)
             var end = 0
@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    @Test func aValueIsSetAloneUnderItsKey() throws {
+    @Test func `a value is set alone under its key`() throws {
         let usual = values(Architecture(), ofEveryKind: true)
         #expect(Set(usual.map { "\($0.key)" }).count == usual.count)
         #expect(usual.allSatisfy { $0.isDefault && $0.isValid })
@@ -77,7 +77,7 @@ import Testing
         try String(contentsOf: repository.appendingPathComponent(path), encoding: .utf8).components(separatedBy: "\n")
     }
 
-    @Test func theFuzzerKnowsEveryKeyAndExtension() throws {
+    @Test func `the fuzzer knows every key and extension`() throws {
         let words = try lines("fuzz/safetensors.dict").map { $0.replacing("\\\"", with: "\"") }
         let names = values(Architecture()).map { "\($0.key)" } + Self.all.map { text(Architecture().block(of: $0).name) }
             + blocks(Architecture(.pooled)).map { text($0.name) }
@@ -102,7 +102,7 @@ import Testing
         }
     }
 
-    @Test func theDocumentsTableOfTensorsIsThis() throws {
+    @Test func `the document's table of tensors is that of the code`() throws {
         let all = try rows().filter { $0.second.hasPrefix("[") && !$0.second.contains(".") }
         let ofPooled = all.filter { $0.third.hasPrefix("`pooled`") }, rows = all.filter { !$0.third.hasPrefix("`pooled`") }
         var toldOfPooled: [String: [Int]] = [:]
@@ -138,7 +138,7 @@ import Testing
         }
     }
 
-    @Test func theDocumentsTableOfKeysIsThis() throws {
+    @Test func `the document's table of keys is that of the code`() throws {
         var usual = Dictionary(uniqueKeysWithValues: values(Architecture()).map { ("\($0.key)", $0) })
         for row in try rows() where !row.names.allSatisfy({ usual[$0] == nil }) {
             let parts = row.second.hasPrefix("[") ? [row.second] : row.second.components(separatedBy: ", ")
@@ -164,7 +164,7 @@ import Testing
         "tensor_count": true, "tensor_ranges": true, "skip_idle_tensors": true, "nominal_epsilon": 1e-16}
         """
 
-    @Test func JSONOfPooledHasItsDefaults() throws {
+    @Test func `JSON of pooled has its defaults`() throws {
         var a = Architecture(.pooled)
         #expect(try decode(#"{"kind": "pooled"}"#) == a && a.skipIdleTensors && a.nominalStepsize == 0.01)
         a.initialRMSDecay = 0.5
@@ -178,7 +178,7 @@ import Testing
     }
 
     /// Of configurations and runs of meta-training, which have all keys whatever the kind.
-    @Test func JSONKeepsItsKeys() throws {
+    @Test func `JSON keeps its keys`() throws {
         var expected = Architecture()
         (expected.hiddenSize, expected.hiddenLayers, expected.momenta) = (7, 3, 2)
         expected.initialMomentumDecays = [0.5, 0.99, 0, 0, 0, 0, 0, 0]
@@ -210,7 +210,7 @@ import Testing
         (#"{"exp_mult": [1]}"#, "exp_mult has 1 values; allowed is a list of 3"),
         (#"{"nominal_grad_estimator": "adam"}"#, "nominal_grad_estimator is 'adam'; allowed is SGD, SGDM, AggMo"),
     ])
-    func JSONThatNoArchitectureHasIsRefused(json: String, message: String) {
+    func `JSON that no architecture has is refused`(json: String, message: String) {
         #expect { try decode(json) } throws: { "\($0)".contains(message) }
         #expect(throws: DecodingError.self) { try decode(#"{"hidden_size": "4"}"#) }
         #expect(throws: DecodingError.self) { try decode(#"{"tensor_scale": 1}"#) }

@@ -23,12 +23,12 @@ import Testing
         "0.000000000000000000000000000000000000000000000000000000000001", "1e-99999999999999999999",
         "123456789012345678",
     ])
-    func numbersAreRoundedToTheNearest(text: String) throws {
+    func `numbers are rounded to the nearest`(text: String) throws {
         let expected = try #require(Double(text))
         #expect(parse(text)?.bitPattern == expected.bitPattern, "\(String(describing: parse(text))) for \(text)")
     }
 
-    @Test func numbersTooLargeAreInfinite() {
+    @Test func `numbers too large are infinite`() {
         let long = "1" + String(repeating: "0", count: 400)
         for text in ["1e309", "1.7976931348623159e308", "-1e400", "1e99999999999999999999", long] {
             #expect(parse(text)?.isInfinite == true)
@@ -36,7 +36,7 @@ import Testing
     }
 
     /// Up to 19 digits are rounded exactly, more to within one unit in the last place.
-    @Test func randomNumbersAreRoundedToTheNearest() throws {
+    @Test func `random numbers are rounded to the nearest`() throws {
         var noise = Noise(state: 7)
         for _ in 0..<5000 {
             let digits = String(String(noise.next()).prefix(Int.random(in: 1...19, using: &noise)))
@@ -55,11 +55,11 @@ import Testing
         "", " 1", "1 ", "+1", "-", ".5", "5.", "01", "-01", "00", "1e", "1e+", "1e-", "1.e5", "1,5", "0x10", "inf", "nan",
         "NaN", "Infinity", "1_000", "1e5.5", "--1", "1.2.3", "1f", "\0", "1\0", "٣", "[1]", "true", "1e 5",
     ])
-    func otherTextIsNoNumber(text: String) {
+    func `other text is no number`(text: String) {
         #expect(parse(text) == nil)
     }
 
-    @Test func listsAreParsed() {
+    @Test func `lists are parsed`() {
         #expect(list("[0.9, 0.99, 0.999]") == [0.9, 0.99, 0.999])
         #expect(list("[]") == [])
         #expect(list("[ ]") == [])
@@ -72,11 +72,11 @@ import Testing
         "[nan]", "[01]",
         "[1,2,3,4,5,6,7,8,9]", "{1}", "(1, 2)",
     ])
-    func otherTextIsNoList(text: String) {
+    func `other text is no list`(text: String) {
         #expect(list(text) == nil)
     }
 
-    @Test func everyDoubleReadsBack() throws {
+    @Test func `every double reads back`() throws {
         var noise = Noise(state: 11)
         var tried = 0
         while tried < 1000 {

@@ -24,11 +24,11 @@ import Testing
         (65, 0xceaa1b348ef41ca5),
         (1000, 0x471b7278efe9ad77),
     ])
-    func valuesAreThoseOfTheDefinition(count: Int, value: UInt64) {
+    func `values are those of the definition`(count: Int, value: UInt64) {
         #expect(digest((0..<count).map { UInt8(truncatingIfNeeded: 7 * $0 + 1) }) == value)
     }
 
-    @Test func cutsMakeNoDifference() {
+    @Test func `cuts make no difference`() {
         let bytes = (0..<200).map { UInt8(truncatingIfNeeded: $0 &* 37) }
         let whole = digest(bytes)
         for first in 0...100 {
@@ -42,7 +42,7 @@ import Testing
         }
     }
 
-    @Test func valueMayBeTakenOnTheWay() {
+    @Test func `the value may be taken on the way`() {
         var running = Digest()
         for n in 0..<100 {
             #expect(running.value == digest([UInt8](repeating: 5, count: n)))
@@ -50,14 +50,14 @@ import Testing
         }
     }
 
-    @Test func wordsAreLittleEndianBytes() {
+    @Test func `words are little-endian bytes`() {
         var words = Digest()
         words.update(0x0807_0605_0403_0201)
         #expect(words.value == digest([1, 2, 3, 4, 5, 6, 7, 8]))
     }
 
     /// Zeros at the end count, and no two of many small changes agree.
-    @Test func everyChangeShows() {
+    @Test func `every change shows`() {
         var seen: Set<UInt64> = []
         for count in 0..<100 { seen.insert(digest([UInt8](repeating: 0, count: count))) }
         #expect(seen.count == 100)

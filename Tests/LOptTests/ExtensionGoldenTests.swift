@@ -5,7 +5,7 @@ import Testing
 @testable import LOptCore
 
 /// The extensions of the default weights against Tests/Goldens/extensions.py, a program in numpy that shares nothing with the sources.
-@Suite("goldens of the extensions") struct ExtensionGoldenTests {
+@Suite struct ExtensionGoldenTests {
     struct Golden: Decodable {
         let shape: [Int]
         let start: [Double]
@@ -18,8 +18,8 @@ import Testing
         return try JSONDecoder().decode([String: Golden].self, from: Data(contentsOf: folder.appending(path: "Goldens/extensions.json")))
     }
 
-    @Test("the reference computes what the formulas say", arguments: ["matrix", "vector", "column"])
-    func reference(_ name: String) throws {
+    @Test(arguments: ["matrix", "vector", "column"])
+    func `the reference computes what the formulas say`(_ name: String) throws {
         let goldens = try Self.goldens(), golden = try #require(goldens[name])
         let weights = try Weights(builtin: "star", allocator: .system), a = weights.architecture
         #expect(a.tensorScale && a.tensorSchedule && a.tensorCount && a.tensorRanges && a.skipIdleTensors && a.nominalEpsilon != 1e-6)
@@ -32,8 +32,8 @@ import Testing
     }
 
     /// Within a part of the update: parameters of 1 would hide much of a small step.
-    @Test("so do the kernels", arguments: [InstructionSet.baseline, .avx2, .avx512].filter { $0 <= .available })
-    func kernels(_ isa: InstructionSet) throws {
+    @Test(arguments: [InstructionSet.baseline, .avx2, .avx512].filter { $0 <= .available })
+    func `the kernels compute what the formulas say`(_ isa: InstructionSet) throws {
         let goldens = try Self.goldens().sorted { $0.key < $1.key }
         let weights = try Weights(builtin: "star", allocator: .system), a = weights.architecture
         let run = try FusedRun(a, theta: (0..<a.metaParameters).map { Double(weights.theta[$0]) }, isa: isa)

@@ -8,7 +8,7 @@ import Testing
     }
 
     @Test(arguments: [[], [1], [7], [0]])
-    func ranksBelowTwoAreNotFactored(shape: [Int]) {
+    func `ranks below two are not factored`(shape: [Int]) {
         #expect(axes(shape) == nil)
     }
 
@@ -17,14 +17,14 @@ import Testing
         ([16, 8, 3, 3], 1, 0), ([4, 2, 4], 0, 2), ([4, 4, 2], 0, 1), ([4, 4, 4], 1, 2), ([8, 8, 1, 1], 0, 1),
         ([1, 1, 8, 8, 1, 1, 8, 1], 3, 6),
     ])
-    func theTwoLargestExtentsAndTheLaterOfEqualOnes(shape: [Int], d1: Int, d0: Int) throws {
+    func `the two largest extents are factored, and the later of equal ones`(shape: [Int], d1: Int, d0: Int) throws {
         let found = try #require(axes(shape))
         #expect(found == (d1, d0))
     }
 
     /// All shapes of rank 2 to 5 with extents of 0 to 3: every order and every tie.
     @Test(arguments: 2...5)
-    func aStableAscendingArgsortGivesTheSame(rank: Int) throws {
+    func `a stable ascending argsort gives the same axes`(rank: Int) throws {
         var shape = [Int](repeating: 0, count: rank)
         while true {
             let sorted = shape.indices.sorted { (shape[$0], $0) < (shape[$1], $1) }
@@ -37,7 +37,7 @@ import Testing
     }
 
     /// The authors' own axes, but for the one tensor which an unstable sort treated differently.
-    @Test func goldenTensorsHaveTheAxesOfTheManifest() throws {
+    @Test func `golden tensors have the axes of the manifest`() throws {
         var unstable: [String] = []
         for inputs in try GoldenManifest.read().inputs.values {
             for (name, tensor) in inputs.tensors {

@@ -23,7 +23,7 @@ import Testing
     }
 
     /// Pieces below, at and above the size of the buffer.
-    @Test func piecesOfAnySizeAreWrittenInOrder() throws {
+    @Test func `pieces of any size are written in order`() throws {
         let directory = try TemporaryDirectory()
         var noise = Noise(state: 3)
         let sizes = [0, 1, 65535, 1, 65536, 0, 65537, 3, 200_000, 65536, 7, 65530, 65535, 65535]
@@ -35,7 +35,7 @@ import Testing
         #expect(directory.names == ["f"])
     }
 
-    @Test func fileIsTheOldOneUntilTheCommit() throws {
+    @Test func `the file is the old one until the commit`() throws {
         let directory = try TemporaryDirectory()
         try write(directory.path("f"), [[1, 2, 3]])
         try write(directory.path("f"), [[4], [UInt8](repeating: 5, count: 100_000)], commits: false)
@@ -51,7 +51,7 @@ import Testing
     }
 
     /// Bytes that cannot be written, as on a full disk: the process may write no file beyond 32 MB here.
-    @Test func fileIsTheOldOneAfterAWriteThatFails() throws {
+    @Test func `the file is the old one after a write that fails`() throws {
         let directory = try TemporaryDirectory()
         try write(directory.path("f"), [[1, 2, 3]])
         let ledger = MemoryLedger()
@@ -73,7 +73,7 @@ import Testing
         #expect(ledger.isBalanced)
     }
 
-    @Test func fileIsTheOldOneWhenTheContentFails() throws {
+    @Test func `the file is the old one when the content fails`() throws {
         let directory = try TemporaryDirectory()
         try write(directory.path("f"), [[1, 2, 3]])
         for stage in 0..<3 {
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    @Test func everyFailedAllocationIsReported() throws {
+    @Test func `every failed allocation is reported`() throws {
         let directory = try TemporaryDirectory()
         for n in 0..<2 {
             let ledger = MemoryLedger(failing: n)
@@ -116,7 +116,7 @@ import Testing
 // MARK: - Paths
 
 extension FileReplacementTests {
-    @Test func directoryThatIsNotThereIsReported() throws {
+    @Test func `a directory that is not there is reported`() throws {
         let directory = try TemporaryDirectory()
         let error = failure { () throws(LOptError) in try write(directory.path("absent/f"), [[1]]) }
         #expect(error?.status == .io)
@@ -124,7 +124,7 @@ extension FileReplacementTests {
         #expect(error?.description.hasSuffix("/absent/f': No such file or directory") == true)
     }
 
-    @Test func directoryIsNotReplaced() throws {
+    @Test func `a directory is not replaced`() throws {
         let directory = try TemporaryDirectory()
         #expect(mkdir(directory.path("d"), 0o700) == 0)
         let error = failure { () throws(LOptError) in try write(directory.path("d"), [[1]]) }
@@ -134,7 +134,7 @@ extension FileReplacementTests {
         #expect(failure { () throws(LOptError) in try write("", [[1]]) }?.status == .io)
     }
 
-    @Test func temporaryFilesOfOthersAreLeftAlone() throws {
+    @Test func `temporary files of others are left alone`() throws {
         let directory = try TemporaryDirectory()
         let others = (0..<3).map { ".lopt-\(getpid())-\($0).tmp" }
         for name in others { try Data([9]).write(to: URL(fileURLWithPath: directory.path(name))) }
@@ -144,7 +144,7 @@ extension FileReplacementTests {
         for name in others { #expect(contents(directory.path(name)) == [9]) }
     }
 
-    @Test func longestNameIsWritten() throws {
+    @Test func `the longest name is written`() throws {
         let directory = try TemporaryDirectory()
         let name = String(repeating: "n", count: 255)
         try write(directory.path(name), [[1]])
@@ -153,7 +153,7 @@ extension FileReplacementTests {
         #expect(directory.names == [name])
     }
 
-    @Test func pathsAreBounded() throws {
+    @Test func `paths are bounded`() throws {
         let long = failure { () throws(LOptError) in try write("/" + String(repeating: "x", count: 4095), [[1]]) }
         #expect(long?.status == .invalidArgument)
         #expect(long?.description.hasSuffix("has more than 4095 bytes") == true)
@@ -163,14 +163,14 @@ extension FileReplacementTests {
         #expect(nearly?.description.hasSuffix("has 4092 bytes: too long for a path") == true)
     }
 
-    @Test func pathWithoutADirectoryIsInTheCurrentOne() throws {
+    @Test func `a path without a directory is in the current one`() throws {
         let name = "lopt-tests-\(UUID().uuidString)"
         defer { unlink(name) }
         try write(name, [[1, 2]])
         #expect(contents(name) == [1, 2])
     }
 
-    @Test func symbolicLinkIsReplacedNotFollowed() throws {
+    @Test func `a symbolic link is replaced, not followed`() throws {
         let directory = try TemporaryDirectory()
         try write(directory.path("target"), [[1]])
         #expect(symlink(directory.path("target"), directory.path("link")) == 0)
@@ -181,7 +181,7 @@ extension FileReplacementTests {
     }
 
     /// Readers see one file or the other, whole.
-    @Test func readersNeverSeeAPart() async throws {
+    @Test func `readers never see a part`() async throws {
         let directory = try TemporaryDirectory()
         let path = directory.path("f")
         try write(path, [[UInt8](repeating: 0, count: 100_000)])

@@ -16,14 +16,14 @@ import Testing
     }
 
     @Test(arguments: [0, 1, 4095, 4096, 1_000_003])
-    func wholeFilesAreRead(count: Int) throws {
+    func `whole files are read`(count: Int) throws {
         let directory = try TemporaryDirectory()
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) }
         try Data(bytes).write(to: URL(fileURLWithPath: directory.path("f")))
         #expect(try read(directory.path("f")) == bytes)
     }
 
-    @Test func missingFileHasTheSystemsReason() throws {
+    @Test func `a missing file has the system's reason`() throws {
         let directory = try TemporaryDirectory()
         let error = fault(directory.path("absent"))
         #expect(error?.status == .io)
@@ -32,7 +32,7 @@ import Testing
         #expect(fault("")?.description == "cannot open '': No such file or directory")
     }
 
-    @Test func onlyRegularFilesAreRead() throws {
+    @Test func `only regular files are read`() throws {
         let directory = try TemporaryDirectory()
         #expect(fault(directory.url.path)?.description.hasSuffix("is not a regular file") == true)
         // Nobody writes to this pipe: to open it in the usual way would wait for ever.
@@ -41,7 +41,7 @@ import Testing
         #expect(fault("/dev/zero")?.status == .io)
     }
 
-    @Test func pathsAreBounded() throws {
+    @Test func `paths are bounded`() throws {
         let long = fault("/" + String(repeating: "x", count: 4095))
         #expect(long?.status == .invalidArgument)
         #expect(long?.description.hasSuffix("has more than 4095 bytes") == true)
@@ -50,7 +50,7 @@ import Testing
         #expect(fault(String(repeating: "./", count: 2047) + "x")?.status == .io)
     }
 
-    @Test func memoryThatIsNotThereIsReported() throws {
+    @Test func `memory that is not there is reported`() throws {
         let directory = try TemporaryDirectory()
         #expect(truncate(directory.path("huge"), 0) == -1)
         try Data().write(to: URL(fileURLWithPath: directory.path("huge")))
@@ -64,7 +64,7 @@ import Testing
         #expect(ledger.isBalanced)
     }
 
-    @Test func filesThatChangeWhileTheyAreReadAreRefused() throws {
+    @Test func `files that change while they are read are refused`() throws {
         let directory = try TemporaryDirectory()
         let path = directory.path("f")
         for (size, message) in [(50, "ended at byte 50 of 100: it was cut while it was read"),
@@ -82,7 +82,7 @@ import Testing
         #expect(fault("/proc/self/status")?.description.contains("grew beyond its 0 bytes") == true)
     }
 
-    @Test func partsOfAFileAreRead() throws {
+    @Test func `parts of a file are read`() throws {
         let directory = try TemporaryDirectory()
         try Data((0..<200).map { UInt8($0) }).write(to: URL(fileURLWithPath: directory.path("f")))
         let file = try InputFile(path: directory.path("f"))

@@ -54,6 +54,11 @@ final class FusedRun {
 
     func parameters(_ tensor: Int) -> [Float] { Array(parameters[tensor]) }
 
+    func setParameters(_ tensor: Int, _ values: [Float]) {
+        precondition(values.count == parameters[tensor].count)
+        for i in values.indices { parameters[tensor][i] = values[i] }
+    }
+
     func setGradient(_ tensor: Int, _ values: [Float]) {
         precondition(values.count == gradients[tensor].count)
         for i in values.indices { gradients[tensor][i] = values[i] }

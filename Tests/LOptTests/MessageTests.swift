@@ -9,7 +9,7 @@ import Testing
     }
 
     @Test(arguments: ["n", "ß", "重", "🧠"])
-    func messageIsCutBetweenCharacters(letter: String) {
+    func `a message is cut between characters`(letter: String) {
         for before in 0...255 {
             var message: Message = ""
             var whole: [UInt8] = []
@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    @Test func messageThatFitsIsWhole() {
+    @Test func `a message that fits is whole`() {
         var message: Message = ""
         for _ in 0..<Message.capacity { message.append(byte: UInt8(ascii: "x")) }
         #expect(text(message) == [UInt8](repeating: UInt8(ascii: "x"), count: Message.capacity))

@@ -6,8 +6,7 @@ import Testing
 
 /// Weights of kind pooled: the fused pass computes what the plain program computes, and nothing a gradient does leads out of what
 /// the weights allow.
-@Suite("Weights of kind pooled")
-struct PooledTests {
+@Suite struct PooledTests {
     /// Random but for direction and ranges. `spread` is the size of what the statistics do to the log-step.
     static func weights(_ seed: UInt64, spread: Double = 0.2) -> (architecture: Architecture, theta: [Double]) {
         let a = Architecture.pooled
@@ -33,10 +32,9 @@ struct PooledTests {
     }
 
     @Test(
-        "the kernels follow the reference on every instruction set, geometry and horizon",
         arguments: [[], [1], [7], [5, 9], [64, 3], [1, 33, 1], [40, 1000], [3, 4, 5, 6], [70_001]],
         [Caller(), Caller(totals: [0: 30]), Caller(scale: 0.5, decay: 0.3, totals: [0: 500, 12: 25, 33: 0])])
-    func reference(shape: [Int], caller: Caller) throws {
+    func `the kernels follow the reference on every instruction set, geometry and horizon`(shape: [Int], caller: Caller) throws {
         let (architecture, theta) = Self.weights(UInt64(shape.count) + 1)
         let rule = ReferencePooled(architecture: architecture, theta: theta)
         // Three layers of a matrix and a vector, the tensor at hand the matrix or vector of the second.
@@ -113,8 +111,8 @@ struct PooledTests {
         }
     }
 
-    @Test("gradients of any unit give the same updates", arguments: [1e-6, 1e-3, 0x1p-20, 0x1p20, 1e3, 1e6])
-    func unit(_ unit: Double) throws {
+    @Test(arguments: [1e-6, 1e-3, 0x1p-20, 0x1p20, 1e3, 1e6])
+    func `gradients of any unit give the same updates`(_ unit: Double) throws {
         let weights = Self.weights(3)
         var ends: [[[Float]]] = [], starts: [[Float]] = []
         for unit in [1, unit] {
@@ -147,8 +145,8 @@ struct PooledTests {
         }
     }
 
-    @Test("no gradients lead statistics, step size or update out of their ranges", arguments: Wild.allCases, [0.2, 2.0])
-    func ranges(_ wild: Wild, _ spread: Double) throws {
+    @Test(arguments: Wild.allCases, [0.2, 2.0])
+    func `no gradients lead statistics, step size or update out of their ranges`(_ wild: Wild, _ spread: Double) throws {
         let weights = Self.weights(11, spread: spread), a = weights.architecture
         let rule = ReferencePooled(architecture: a, theta: weights.theta)
         func range(_ i: Int) -> ClosedRange<Double> {
@@ -186,8 +184,8 @@ struct PooledTests {
         #expect(sizes.count > 3)
     }
 
-    @Test("without a direction the learned decay takes nothing, however large it is", arguments: [0, 30])
-    func decay(_ total: Int64) throws {
+    @Test(arguments: [0, 30])
+    func `without a direction the learned decay takes nothing, however large it is`(_ total: Int64) throws {
         var (a, theta) = Self.weights(5)
         for i in 0..<(2 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
         theta[a.statisticsRangesOffset + 39] = 80
@@ -200,8 +198,8 @@ struct PooledTests {
         }
     }
 
-    @Test("parameters that are large beside their steps are not pulled to 0", arguments: [1e2, 1e3, 1e4])
-    func largeParameters(_ offset: Double) {
+    @Test(arguments: [1e2, 1e3, 1e4])
+    func `parameters that are large beside their steps are not pulled to 0`(_ offset: Double) {
         var (a, theta) = Self.weights(5)
         for i in 0..<(2 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
         theta[a.statisticsRangesOffset + 39] = 80
@@ -213,8 +211,8 @@ struct PooledTests {
         }
     }
 
-    @Test("the guard holds in every step, the first included", arguments: Wild.allCases, [1e-4, 1e-2])
-    func guarded(_ wild: Wild, _ ratio: Double) throws {
+    @Test(arguments: Wild.allCases, [1e-4, 1e-2])
+    func `the guard holds in every step, the first included`(_ wild: Wild, _ ratio: Double) throws {
         var limited = false
         try run(Self.weights(7), ratio: ratio, { Float($3 * wild.size($0, $2)) }) { run, step, before in
             for i in 0..<3 {
@@ -226,8 +224,8 @@ struct PooledTests {
         #expect(limited)
     }
 
-    @Test("a parameter that is not finite, or a mask, touches no other", arguments: [Float.nan, .infinity, -1e9, 3e38])
-    func strange(_ value: Float) throws {
+    @Test(arguments: [Float.nan, .infinity, -1e9, 3e38])
+    func `a parameter that is not finite, or a mask, touches no other`(_ value: Float) throws {
         let weights = Self.weights(9)
         var ends: [[Float]] = []
         for strange in [0.25, value] {

@@ -35,7 +35,7 @@ import LOptReference
     ]
 
     @Test(arguments: [[2], [1, 2]])
-    func everyTensorScaleHasItsWeight(shape: [Int]) {
+    func `every tensor scale has its weight`(shape: [Int]) {
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
         #expect(architecture.count(of: .tensorScale) == 7)
@@ -55,7 +55,7 @@ import LOptReference
 
     /// After g = (1, -1) and then (-1, 1): m1 = (0.5 - 1) / 2 g, m2 = (0.75 - 1) / 4 g. The parameters seen are those
     /// before the second step.
-    @Test func tensorScalesSeeUpdatedMomentaAndParametersBeforeTheStep() {
+    @Test func `tensor scales see updated momenta and parameters before the step`() {
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
         var theta = Self.zeros(architecture)
@@ -76,7 +76,7 @@ import LOptReference
     }
 
     /// n = 1 without the controller, and the tensor scales add to it all the same.
-    @Test func tensorScalesAddToANominalMagnitudeThatIsNotControlled() {
+    @Test func `tensor scales add to a nominal magnitude that is not controlled`() {
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
         architecture.nominalController = false
@@ -89,7 +89,7 @@ import LOptReference
         #expect(abs(p[0] - (3 - 0.5 * Double.exp(2 * 1.25))) < 1e-12)
     }
 
-    @Test func tensorScalesOfWeightZeroChangeNothing() {
+    @Test func `tensor scales of weight zero change nothing`() {
         let plain = Self.architecture(.adamAggMo)
         var scaled = plain
         scaled.tensorScale = true
@@ -123,7 +123,7 @@ import LOptReference
     // MARK: - tensor_schedule
 
     /// psi for g = (1, -1): v = 1 / 4 in both elements, so RMS(v) = 1 / 4. At t = 0, tau is 0.
-    @Test func everyTermOfTheTensorScheduleHasItsWeightAndItsTime() {
+    @Test func `every term of the tensor schedule has its weight and its time`() {
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule) = (true, true)
         #expect(architecture.count(of: .tensorSchedule) == 10)
@@ -138,7 +138,7 @@ import LOptReference
     }
 
     @Test(arguments: [0, 1, 2])
-    func anExtensionOfTensorScaleNeedsIt(which: Int) {
+    func `an extension of tensor_scale needs it`(which: Int) {
         var architecture = Self.architecture(.adamAggMo)
         (architecture.tensorSchedule, architecture.tensorCount, architecture.tensorRanges) = (which == 0, which == 1, which == 2)
         #expect(throws: LOptError.self) { _ = try architecture.checked() }
@@ -146,7 +146,7 @@ import LOptReference
 
     // MARK: - tensor_count
 
-    @Test func theTensorCountHasItsWeightAndItsTime() {
+    @Test func `the tensor count has its weight and its time`() {
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
         #expect(architecture.metaParameters == architecture.offset(of: .tensorSchedule) + 12)
@@ -163,7 +163,7 @@ import LOptReference
 
     /// With a weight of 1 on one statistic and a range of its own for it, that statistic is clamped, and no other.
     @Test(arguments: [(-0.25, 0.25), (-9, -8), (8, 9), (-100, 100)])
-    func everyStatisticIsClampedToItsRange(least: Double, most: Double) {
+    func `every statistic is clamped to its range`(least: Double, most: Double) {
         var architecture = Self.architecture(.sgd)
         (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
         architecture.tensorRanges = true
@@ -192,7 +192,7 @@ import LOptReference
 
     /// Weights without ranges have the defaults: nothing that a gradient or a parameter does leads out of them.
     @Test(arguments: [[-1e30, 1e-30], [1e15, 1e-15], [0, 1e-30]], [[1e30, -1e30], [0, 0], [Double.nan, 1], [.infinity, 1e9]])
-    func theLogStepStaysInItsRange(gradient: [Double], parameters: [Double]) {
+    func `the log-step stays in its range`(gradient: [Double], parameters: [Double]) {
         var architecture = Self.architecture(.adamAggMo)
         (architecture.tensorScale, architecture.tensorSchedule, architecture.tensorCount) = (true, true, true)
         architecture.expMult = [1, 1, 1]
@@ -211,7 +211,7 @@ import LOptReference
     }
 
     /// A mask that never had a gradient, and what is not finite, are not part of the tensor's size; extents of 1 are no rank.
-    @Test func theSizeIsOfLiveParameters() {
+    @Test func `the size is of live parameters`() {
         var architecture = Self.architecture(.sgd)
         architecture.tensorScale = true
         let optimizer = ReferenceOptimizer(architecture: architecture, theta: Self.zeros(architecture))
@@ -225,7 +225,7 @@ import LOptReference
 
     // MARK: - skip_idle_tensors
 
-    @Test func anIdleTensorStaysAsItIsButForTheCallersDecay() {
+    @Test func `an idle tensor stays as it is but for the caller's decay`() {
         var architecture = Self.architecture(.adamAggMo)
         architecture.skipIdleTensors = true
         let optimizer = ReferenceOptimizer(architecture: architecture, theta: Self.zeros(architecture))
@@ -251,7 +251,7 @@ import LOptReference
 
     /// With g = 1e-5: v = 2.5e-11, so that the authors' 1e-6 makes the step 160 times smaller than 1e-12 does.
     @Test(arguments: [1e-6, 1e-12])
-    func nominalEpsilonIsUnderTheRootOfTheNominalDirection(epsilon: Double) {
+    func `nominal_epsilon is under the root of the nominal direction`(epsilon: Double) {
         for (estimator, momentum) in [(Architecture.NominalEstimator.adam, 0.25), (.adamAggMo, 0.375)] {
             var architecture = Self.architecture(estimator)
             architecture.nominalEpsilon = epsilon
@@ -266,7 +266,7 @@ import LOptReference
     }
 
     /// The blackbox's own normaliser and the features keep the authors' 1e-6.
-    @Test func nominalEpsilonLeavesTheRestAlone() {
+    @Test func `nominal_epsilon leaves the rest alone`() {
         var architecture = Self.architecture(.sgd)
         architecture.normalizeBlackbox = true
         architecture.stepMult = 1

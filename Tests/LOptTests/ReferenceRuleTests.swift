@@ -46,7 +46,7 @@ import LOptReference
     }
 
     @Test(arguments: [1, 2, 3, 8], [[], [5], [2, 3], [3, 1, 2]])
-    func everyFeatureHasItsPlace(momenta: Int, shape: [Int]) {
+    func `every feature has its place`(momenta: Int, shape: [Int]) {
         let architecture = Self.architecture(momenta: momenta)
         let expected = Self.features(of: architecture, rank: shape.count)
         #expect(expected.count == architecture.features)
@@ -58,7 +58,7 @@ import LOptReference
     }
 
     @Test(arguments: 1...4, [1, 3, 8, 33])
-    func anyDepthAndWidth(hiddenLayers: Int, hiddenSize: Int) {
+    func `a network of any depth and width is evaluated as written`(hiddenLayers: Int, hiddenSize: Int) {
         let architecture = Self.architecture(momenta: 2, hiddenLayers: hiddenLayers, hiddenSize: hiddenSize)
         let expected = Self.features(of: architecture, rank: 1)
         for input in [0, 1, architecture.features - 1] {
@@ -67,7 +67,7 @@ import LOptReference
         }
     }
 
-    @Test func hiddenUnitsBelowZeroAreZero() {
+    @Test func `hidden units below zero are zero`() {
         let architecture = Self.architecture(momenta: 1)
         var theta = passing(0, architecture)
         let unit = architecture.hiddenSize - 1
@@ -77,7 +77,7 @@ import LOptReference
         #expect(firstSteps(optimizer, shape: [3], count: 1) == [0.25])
     }
 
-    @Test func stepFeaturesStartAtTZero() {
+    @Test func `step features start at t = 0`() {
         let architecture = Self.architecture(momenta: 1)
         let timescales: [Double] = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100_000]
         for (i, s) in timescales.enumerated() {
@@ -91,7 +91,7 @@ import LOptReference
 
     /// w = nominal_stepsize * G with a network of zeros, for n = 0.
     @Test(arguments: [1, 2, 8])
-    func nominalDirectionOfAnyNumberOfMomenta(momenta: Int) {
+    func `every estimator has its nominal direction, with any number of momenta`(momenta: Int) {
         var architecture = Self.architecture(momenta: momenta)
         architecture.kind = .star
         architecture.nominalStepsize = 0.5
@@ -113,7 +113,7 @@ import LOptReference
 
     /// z = 1 - weight_decay * exp(r * exp_mult2), and r = 0 without the controller, whatever the network says.
     @Test(arguments: [false, true])
-    func weightDecayOfTheRule(regularizationController: Bool) {
+    func `the rule's own weight decay is its formula`(regularizationController: Bool) {
         var architecture = Self.architecture(momenta: 2)
         architecture.kind = .star
         architecture.weightDecay = 0.125

@@ -21,7 +21,7 @@ import LOptReference
         return ReferenceOptimizer(architecture: architecture, theta: theta)
     }()
 
-    @Test func extentsOfOneChangeNothing() {
+    @Test func `extents of one change nothing`() {
         let plain = trajectory(shape: [3, 5], order: Array(0..<15))
         #expect(trajectory(shape: [1, 3, 1, 5], order: Array(0..<15)) == plain)
         #expect(trajectory(shape: [1, 1, 3, 1, 1, 5, 1, 1], order: Array(0..<15)) == plain)
@@ -29,7 +29,7 @@ import LOptReference
 
     /// For every order of the axes of a tensor without ties: the same numbers at the permuted places.
     @Test(arguments: [[2, 3, 4], [3, 1, 4], [2, 3, 4, 5], [7, 2], [2, 3, 1, 1, 4, 1, 1, 1]])
-    func theOrderOfTheAxesChangesNothing(shape: [Int]) {
+    func `the order of the axes changes nothing`(shape: [Int]) {
         let count = shape.reduce(1, *)
         let expected = trajectory(shape: shape, order: Array(0..<count))
         for shift in 1..<shape.count {
@@ -43,7 +43,7 @@ import LOptReference
     }
 
     @Test(arguments: [[0], [0, 3], [3, 0], [0, 0], [2, 0, 4], [1, 0, 0, 5]])
-    func tensorsWithoutElementsTakeSteps(shape: [Int]) {
+    func `tensors without elements take steps`(shape: [Int]) {
         var state = Self.optimizer.makeState(shape: shape)
         var p: [Double] = []
         for _ in 0..<3 { Self.optimizer.step(parameters: &p, gradient: [], state: &state) }
@@ -52,11 +52,11 @@ import LOptReference
         #expect((state.row + state.column).allSatisfy { $0.allSatisfy { $0 == 0 } })
     }
 
-    @Test func rankZeroIsATensorOfOneElement() {
+    @Test func `rank zero is a tensor of one element`() {
         #expect(trajectory(shape: [], order: [0]) == trajectory(shape: [1], order: [0]))
     }
 
-    @Test func aScaleOfZeroMovesOnlyTheState() {
+    @Test func `a scale of zero moves only the state`() {
         let (start, g) = (noise(6, seed: 2), noise(6, seed: 3))
         var (scaled, plain) = (start, start)
         var scaledState = Self.optimizer.makeState(shape: [2, 3])
@@ -72,7 +72,7 @@ import LOptReference
 
     /// p <- p + s * (the rule's own step - wd p), wd p no more than p.
     @Test(arguments: [0.5, 100])
-    func scaleAndWeightDecayPerStepOfTheCaller(decay: Double) {
+    func `the caller's scale and weight decay per step are their formulas`(decay: Double) {
         let (start, g) = (noise(6, seed: 2), noise(6, seed: 3))
         var (scaled, plain) = (start, start)
         var scaledState = Self.optimizer.makeState(shape: [2, 3])
@@ -89,7 +89,7 @@ import LOptReference
 
     /// p <- (p - s u)(1 - s wd step_size) - s w, for elements of one step size; at least 0 is kept.
     @Test(arguments: [0.5, 1e9])
-    func weightDecayOfTheCallerByStepSize(decay: Double) {
+    func `the caller's weight decay by step size is its formula`(decay: Double) {
         let (start, g) = (noise(6, seed: 2), noise(6, seed: 3))
         var architecture = Self.optimizer.architecture
         architecture.aggregateNominalMagnitude = true

@@ -5,14 +5,14 @@ import LOptReference
 
 /// The scalar reference against trajectories of the authors' own JAX code.
 @Suite struct ReferenceTests {
-    @Test func everyGoldenCaseIsThere() {
+    @Test func `every golden case is there`() {
         #expect(GoldenCase.names.count == 25)
     }
 
     /// The decays of the f64 runs are those of theta to 1e-12, so this tests their formula too. What is left is rounding,
     /// in another order of sums: 1.5e-12 in the worst case.
     @Test(arguments: GoldenCase.names)
-    func f64MatchesTheAuthorsCode(name: String) throws {
+    func `f64 matches the authors' code`(name: String) throws {
         let golden = try GoldenCase.load(name, .f64)
         let worst = replay(golden, ReferenceOptimizer<Double>(golden), scale: largest)
         #expect(worst.parameters.size <= 1e-9, "\(worst.parameters)")
@@ -28,7 +28,7 @@ import LOptReference
     /// - 5e-5 for 300 steps of STAR: the same factor while gradients are small, and every rounding of the parameters comes
     ///   back in the gradients.
     @Test(arguments: GoldenCase.names)
-    func f64WithTheDecaysOfTheF32RunMatchesIt(name: String) throws {
+    func `f64 with the decays of the f32 run matches it`(name: String) throws {
         let golden = try GoldenCase.load(name, .f32)
         let optimizer = ReferenceOptimizer<Double>(golden, decays: golden.runDecays())
         let worst = replay(golden, optimizer, scale: atLeastOne)
@@ -41,7 +41,7 @@ import LOptReference
     /// 300 steps of STAR amplify rounding so much that a change of the last bit of some initial parameters moves one
     /// element of w0 by up to 8e-5, so two f32 programs cannot be held to the 5e-5 by which one of them differs from f64.
     @Test(arguments: GoldenCase.names)
-    func f32MatchesTheAuthorsCodeWithItsDecays(name: String) throws {
+    func `f32 matches the authors' code with its decays`(name: String) throws {
         let golden = try GoldenCase.load(name, .f32)
         let optimizer = ReferenceOptimizer<Float>(golden, decays: golden.runDecays())
         let worst = replay(golden, optimizer, scale: atLeastOne)
@@ -53,14 +53,14 @@ import LOptReference
     /// With decays of theta, 1 - beta differs by up to 6e-5, relatively, from that of the f32 run, which lost its digits;
     /// hence 2e-5, and 3e-4 where 300 steps feed it back.
     @Test(arguments: GoldenCase.names)
-    func f32MatchesTheAuthorsCodeWithDecaysOfTheta(name: String) throws {
+    func `f32 matches the authors' code with decays of theta`(name: String) throws {
         let golden = try GoldenCase.load(name, .f32)
         let worst = replay(golden, ReferenceOptimizer<Float>(golden), scale: atLeastOne)
         #expect(worst.parameters.size <= (name == "long_nom_star" ? 3e-4 : 2e-5), "\(worst.parameters)")
     }
 
     @Test(arguments: GoldenCase.names)
-    func decaysOfThetaAreThoseOfTheRun(name: String) throws {
+    func `decays of theta are those of the run`(name: String) throws {
         for precision in GoldenCase.Precision.allCases {
             let golden = try GoldenCase.load(name, precision)
             let decays = ReferenceDecays(architecture: golden.architecture, theta: golden.theta)

@@ -45,7 +45,7 @@ import Testing
         Fault(bytes: [1, 0, 0, 0, 0, 0, 0, 0] + Array("{}".utf8), "expected a string at byte 9"),
     ]
 
-    @Test(arguments: length) func lengthOfTheHeader(fault: Fault) { check(fault) }
+    @Test(arguments: length) func `a wrong length of the header is refused`(fault: Fault) { check(fault) }
 
     private static let grammar: [Fault] = [
         Fault(" ", "expected '{' at byte 9"),
@@ -92,7 +92,7 @@ import Testing
         Fault(#"{"x":{"shape":"# + String(repeating: "[", count: 100_000), "expected a whole number, at least 0, at byte 23"),
     ]
 
-    @Test(arguments: grammar) func grammarOfTheHeader(fault: Fault) { check(fault) }
+    @Test(arguments: grammar) func `a header that is no JSON is refused`(fault: Fault) { check(fault) }
 
     private static let numbers: [Fault] = [
         Fault(#"{"x":{"shape":[-1]}}"#, "expected a whole number, at least 0, at byte 23"),
@@ -122,7 +122,7 @@ import Testing
         Fault(#"{"x":{"dtype":"F32","shape":[0],"data_offsets":[0,4]}}"#, data: 4, "needs 0 bytes, its offsets have 4"),
     ]
 
-    @Test(arguments: numbers) func numbersOfTheHeader(fault: Fault) { check(fault) }
+    @Test(arguments: numbers) func `a number of the header that is none is refused`(fault: Fault) { check(fault) }
 
     /// A header of one tensor whose name is these bytes.
     private static func named(_ name: [UInt8]) -> [UInt8] {
@@ -160,7 +160,7 @@ import Testing
         Fault(bytes: safeTensorsFile(Array("{\"".utf8) + [0xf0, 0x9f], data: []), "not UTF-8 at byte 10"),
     ]
 
-    @Test(arguments: strings) func stringsOfTheHeader(fault: Fault) { check(fault) }
+    @Test(arguments: strings) func `a string of the header that is none is refused`(fault: Fault) { check(fault) }
 
     private static func tensor(_ name: String, _ begin: Int, _ end: Int) -> String {
         #""\#(name)":{"dtype":"U8","shape":[\#(end - begin)],"data_offsets":[\#(begin),\#(end)]}"#
@@ -183,7 +183,7 @@ import Testing
         Fault(tensors(tensor("a", 0, 4), tensor("b", 1, 3)), data: 4, "overlap: 'b' begins at offset 1"),
     ]
 
-    @Test(arguments: coverage) func tensorsCoverTheData(fault: Fault) { check(fault) }
+    @Test(arguments: coverage) func `tensors that do not cover the data are refused`(fault: Fault) { check(fault) }
 
     private static let duplicates: [Fault] = [
         Fault(tensors(tensor("a", 0, 1), tensor("a", 1, 2)), data: 2, "two tensors have the name 'a'"),
@@ -197,5 +197,5 @@ import Testing
         Fault(#"{"x":{"data_offsets":[0,0],"data_offsets":[0,0]}}"#, "tensor 'x' has 'data_offsets' twice at byte 35"),
     ]
 
-    @Test(arguments: duplicates) func nothingOccursTwice(fault: Fault) { check(fault) }
+    @Test(arguments: duplicates) func `what occurs twice is refused`(fault: Fault) { check(fault) }
 }

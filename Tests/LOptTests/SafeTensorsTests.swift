@@ -5,12 +5,12 @@ import Testing
 
 /// What the reader of safetensors files accepts, finds and asks of memory; `SafeTensorsFaultTests` has what it refuses.
 @Suite struct SafeTensorsTests {
-    @Test func smallestFileHasNothing() throws {
+    @Test func `the smallest file has nothing`() throws {
         let nothing = try contents(of: safeTensorsFile("{}"))
         #expect(nothing.tensors.isEmpty && nothing.metadata.isEmpty)
     }
 
-    @Test func fieldsAndTensorsComeInAnyOrder() throws {
+    @Test func `fields and tensors come in any order`() throws {
         let header = """
             {"b":{"data_offsets":[8,12],"dtype":"I32","shape":[]}, "__metadata__" : {"k":"v" , "":""},\t
             "a" :{ "shape" : [ 2 , 1 ] ,"dtype":"F32","data_offsets":[ 0,8 ] },
@@ -25,7 +25,7 @@ import Testing
         #expect(found.tensors.count == 3)
     }
 
-    @Test func stringsAreDecoded() throws {
+    @Test func `strings are decoded`() throws {
         let header = #"""
             {"\u005f_metadata__":{"\"\\\/\b\f\n\r\t":"\u0041\u00e9\u20AC\ud83d\uDE00","é€😀":"\u0000"},
             "t\u0065xt":{"d\u0074ype":"\u00558","shape":[1],"data_offsets":[0,1]}}
@@ -40,7 +40,7 @@ import Testing
         ("F8_E8M0", 8), ("I16", 16), ("U16", 16), ("F16", 16), ("BF16", 16), ("I32", 32), ("U32", 32), ("F32", 32),
         ("C64", 64), ("F64", 64), ("I64", 64), ("U64", 64),
     ])
-    func everyTypeHasItsSize(type: String, bits: Int) throws {
+    func `every type has its size`(type: String, bits: Int) throws {
         let header = #"{"x":{"dtype":"\#(type)","shape":[3,4],"data_offsets":[0,\#(12 * bits / 8)]}}"#
         #expect(try contents(of: safeTensorsFile(header, data: 12 * bits / 8)).tensors["x"]?.type == type)
         let short = failure { () throws(LOptError) in
@@ -49,14 +49,14 @@ import Testing
         #expect(short?.status == .weights)
     }
 
-    @Test func rankSixteenIsRead() throws {
+    @Test func `rank sixteen is read`() throws {
         let shape = [Int](repeating: 1, count: 15) + [2]
         let header = #"{"x":{"dtype":"U8","shape":\#(shape),"data_offsets":[0,2]}}"#
         #expect(try contents(of: safeTensorsFile(header, data: 2)).tensors["x"]?.shape == shape)
     }
 
     /// Files written by the authors' library.
-    @Test func goldenFilesAreRead() throws {
+    @Test func `golden files are read`() throws {
         let folder = repository.appendingPathComponent("Tests/Goldens").resolvingSymlinksInPath()
         let files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
             .filter { $0.pathExtension == "safetensors" }
@@ -68,7 +68,7 @@ import Testing
         }
     }
 
-    @Test func openFileReadsLikeItsBytes() throws {
+    @Test func `an open file reads like its bytes`() throws {
         let directory = try TemporaryDirectory()
         let bytes = try Data(contentsOf: repository.appendingPathComponent("weights/star.safetensors"))
         for count in [0, 7, 8, 9, 1400, bytes.count - 1, bytes.count] {
@@ -95,7 +95,7 @@ import Testing
 
 extension SafeTensorsTests {
     /// A checkpoint of 10,000 tensors: each of 50,000 names is found, from whichever number the search is begun.
-    @Test func everyNameIsFound() throws {
+    @Test func `every name is found`() throws {
         let count = 50_000
         var order = Array(0..<count)
         var noise = Noise(state: 1)
@@ -138,7 +138,7 @@ extension SafeTensorsTests {
 extension SafeTensorsTests {
     /// Headers made to need as much memory for each of their bytes as can be.
     @Test(arguments: ["tensors", "metadata", "text"])
-    func memoryIsBoundedByTheHeader(kind: String) throws {
+    func `memory is bounded by the header`(kind: String) throws {
         let count = 2000
         let header: String
         switch kind {
@@ -158,7 +158,7 @@ extension SafeTensorsTests {
     }
 
     /// A length that the file does not have asks for no memory, and a header that is wrong at its end only for its text.
-    @Test func memoryIsAskedForOnlyWhenTheHeaderIsThere() throws {
+    @Test func `memory is asked for only when the header is there`() throws {
         let ledger = MemoryLedger()
         var file = safeTensorsFile("{}")
         for length in [3, 1 << 20, 100_000_001, UInt64.max] {
@@ -176,7 +176,7 @@ extension SafeTensorsTests {
         #expect(ledger.isBalanced)
     }
 
-    @Test func everyFailedAllocationIsReported() throws {
+    @Test func `every failed allocation is reported`() throws {
         let header = #"{"__metadata__":{"k":"v"},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#
         let file = safeTensorsFile(header, data: 2)
         let counting = MemoryLedger()

@@ -61,7 +61,7 @@ private func text(_ text: StaticString) -> UnsafeRawBufferPointer { UnsafeRawBuf
     }
 
 
-    @Test func writtenFilesReadBack() throws {
+    @Test func `written files read back`() throws {
         let every = String((1..<128).map { Character(Unicode.Scalar($0)!) })
         let metadata = [("", "é€😀\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}"), (every, every), ("k", "")]
         let tensors = [
@@ -87,7 +87,7 @@ private func text(_ text: StaticString) -> UnsafeRawBufferPointer { UnsafeRawBuf
         #expect(Array(file.suffix(4069)) == data)
     }
 
-    @Test func dataAreAlignedForEveryLengthOfTheHeader() throws {
+    @Test func `data are aligned for every length of the header`() throws {
         for length in 1...130 {
             let name = [UInt8](repeating: 0x78, count: length)
             let file = try write(metadata: [], [Tensor(name: name, type: .u8, shape: [1])])
@@ -96,12 +96,12 @@ private func text(_ text: StaticString) -> UnsafeRawBufferPointer { UnsafeRawBuf
         }
     }
 
-    @Test func emptyFilesAreWritten() throws {
+    @Test func `empty files are written`() throws {
         #expect(try contents(of: write(metadata: [], [])) == contents(of: safeTensorsFile("{}")))
         #expect(try contents(of: write(metadata: [("a", "b")], [])).metadata == ["a": "b"])
     }
 
-    @Test func suffixIsPartOfTheName() throws {
+    @Test func `the suffix is part of the name`() throws {
         var file = [UInt8](repeating: 0, count: 128)
         try file.withUnsafeMutableBytes { memory in
             try SafeTensorsWriter.write(
@@ -133,7 +133,7 @@ extension SafeTensorsWriterTests {
         try writer.tensor(text("x"), .u8, SafeTensors.Shape(4))
     }
 
-    @Test func dataMustBeWhatWasDescribed() {
+    @Test func `data must be what was described`() {
         #expect(failure() == nil)
         let short = failure(data: { writer throws(LOptError) in try writer.data(text("123")) })
         #expect(short?.status == .invalidArgument)
@@ -142,7 +142,7 @@ extension SafeTensorsWriterTests {
         #expect(long?.description == "more data than the 4 bytes described")
     }
 
-    @Test func memoryMustBeLargeEnough() {
+    @Test func `memory must be large enough`() {
         for room in 0..<68 {
             let error = failure(room: room)
             #expect(error?.status == .invalidArgument)
@@ -150,7 +150,7 @@ extension SafeTensorsWriterTests {
         }
     }
 
-    @Test func bothDescriptionsMustAgree() {
+    @Test func `both descriptions must agree`() {
         var calls = 0
         let error = failure(describe: { writer throws(LOptError) in
             calls += 1
@@ -160,7 +160,7 @@ extension SafeTensorsWriterTests {
         #expect(error?.description.contains("described in two ways") == true)
     }
 
-    @Test func namesMustBeAllowed() {
+    @Test func `names must be allowed`() {
         let reserved = failure(describe: { writer throws(LOptError) in
             try writer.tensor(text("__metadata__"), .u8, SafeTensors.Shape(4))
         })

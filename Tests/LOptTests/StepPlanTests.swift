@@ -3,8 +3,7 @@ import Testing
 @testable import LOptCore
 
 /// The passes of a step, for every combination of what decides them.
-@Suite("The passes of a step")
-struct StepPlanTests {
+@Suite struct StepPlanTests {
     private static func plan(_ bits: Int, isGuarded: Bool) -> StepPlan {
         var a = KernelReferenceTests.star(bits)
         if bits & 64 != 0 { a.nominalStepsize = 0 }
@@ -60,8 +59,7 @@ struct StepPlanTests {
     }
 
     /// What the update is scaled by, the size that statistics say or the guard, is measured in a pass before.
-    @Test("kind pooled measures before it writes")
-    func pooled() {
+    @Test func `kind pooled measures before it writes`() {
         let a = Architecture(.pooled), theta = [Double](repeating: 0, count: a.metaParameters)
         #expect(StepPlan(a, theta).letters == "P' P")
         #expect(StepPlan(a, theta, isGuarded: true).letters == "P' P' P")

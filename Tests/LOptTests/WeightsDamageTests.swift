@@ -28,14 +28,14 @@ import Testing
         return error == nil
     }
 
-    @Test func everyPrefixIsRefused() {
+    @Test func `every prefix is refused`() {
         #expect(isAccepted(star))
         for count in 0..<star.count { #expect(!isAccepted(Array(star.prefix(count))), "\(count) bytes") }
         #expect(!isAccepted(star + [0]))
     }
 
     /// A change in the data is another value (or no number); one in the header is mostly an error.
-    @Test func everyBitMayBeWrong() {
+    @Test func `every bit may be wrong`() {
         var accepted = 0
         var file = star
         for i in star.indices {
@@ -50,7 +50,7 @@ import Testing
     }
 
     /// Pieces cut out, doubled, swapped and filled with characters of JSON, the length of the header put right.
-    @Test func headersMayBeShuffled() {
+    @Test func `headers may be shuffled`() {
         var noise = Noise(state: 17)
         let length = 8 + Int(star[0]) + Int(star[1]) << 8
         let (header, data) = (Array(star[8..<length]), Array(star[length...]))
@@ -73,7 +73,7 @@ import Testing
         #expect(accepted < 4000)
     }
 
-    @Test func everyFailedAllocationIsReported() throws {
+    @Test func `every failed allocation is reported`() throws {
         let counting = MemoryLedger()
         let path = repository.appendingPathComponent("weights/star.safetensors").path
         _ = WeightsContents(try Weights(path: path, allocator: counting.allocator))
@@ -90,7 +90,7 @@ import Testing
     }
 
     /// Metadata that declare the widest network ask for no memory unless its tensors are in the file.
-    @Test func declaredSizesAskForNoMemory() {
+    @Test func `declared sizes ask for no memory`() {
         var file = WeightsFile()
         file.metadata["hidden_size"] = "512"
         file.metadata["hidden_layers"] = "4"

@@ -15,7 +15,7 @@ import Testing
         #expect(ledger.isBalanced)
     }
 
-    @Test func kindMustBeKnown() {
+    @Test func `kind must be known`() {
         var file = WeightsFile()
         file.metadata["kind"] = nil
         expect(file, "the metadata have no 'kind'")
@@ -25,7 +25,7 @@ import Testing
         }
     }
 
-    @Test func formatVersionMustBeKnown() {
+    @Test func `format version must be known`() {
         var file = WeightsFile()
         for version in ["", "0", "2", "1.0", "01", " 1"] {
             file.metadata["format_version"] = version
@@ -61,7 +61,7 @@ import Testing
         ("selfnormalize_blackbox", "true or false", ["tru"]),
     ]
 
-    @Test(arguments: 0..<18) func everyValueMustParse(number: Int) {
+    @Test(arguments: 0..<18) func `every value must parse`(number: Int) {
         let (key, allowed, wrong) = WeightsFaultTests.values[number]
         for value in wrong {
             var file = WeightsFile()
@@ -71,7 +71,7 @@ import Testing
     }
 
     /// A value under a misspelt key would be left out, and the weights compute something else.
-    @Test func keysNearlyThoseOfAValueAreRefused() {
+    @Test func `keys nearly those of a value are refused`() {
         for key in WeightsFaultTests.values.map(\.key) {
             let letters = Array(key)
             var misspelt: Set<String> = [key + "s", "x" + key, key + "_2", "my" + key, key.uppercased().lowercased() + "__"]
@@ -101,7 +101,7 @@ import Testing
     }
 
     /// Whatever else a file says of itself is its own.
-    @Test func otherKeysAreAllowed() throws {
+    @Test func `other keys are allowed`() throws {
         var file = WeightsFile()
         for key in [
             "format", "id", "date", "name", "seed", "seconds", "outer_steps", "inner_steps", "provenance", "configuration", "size",
@@ -111,7 +111,7 @@ import Testing
         #expect(told.architecture == plain.architecture && told.digest == plain.digest)
     }
 
-    @Test func momentaAndFactoredAccumulatorsMustBeEquallyMany() {
+    @Test func `momenta and factored accumulators must be equally many`() {
         var file = WeightsFile()
         file.metadata["initial_adafactor_decays"] = "[0.9, 0.99]"
         expect(file, "initial_momentum_decays has 3 values, initial_adafactor_decays 2")
@@ -122,7 +122,7 @@ import Testing
     }
 
     /// C strings end at a 0.
-    @Test func metadataHoldNoZero() {
+    @Test func `metadata hold no zero`() {
         var file = WeightsFile()
         file.metadata["provenance"] = "a\0b"
         expect(file, "the metadata have a character U+0000 at the key 'provenance'")
@@ -131,7 +131,7 @@ import Testing
         expect(file, "the metadata have a character U+0000 at the key 'a\\x00b'")
     }
 
-    @Test func everyTensorMustBeThere() {
+    @Test func `every tensor must be there`() {
         for name in WeightsFile().tensors.keys {
             var file = WeightsFile()
             file.tensors[name] = nil
@@ -139,7 +139,7 @@ import Testing
         }
     }
 
-    @Test func noOtherTensorMayBeThere() {
+    @Test func `no other tensor may be there`() {
         for name in ["", "w3", "b3", "w", "W0", "optimizer", "tensor_scal", "w00"] {
             var file = WeightsFile()
             file.set(name, [4]) { _ in 0 }
@@ -161,7 +161,7 @@ import Testing
         expect(file, "there is a tensor 'tensor_ranges' but no 'tensor_scale', which it needs")
     }
 
-    @Test func rangesHaveTheirLeastBelowTheirMost() throws {
+    @Test func `ranges have their least below their most`() throws {
         var star = Architecture()
         (star.tensorScale, star.tensorRanges) = (true, true)
         var file = WeightsFile(star)
@@ -171,7 +171,7 @@ import Testing
         expect(file, "tensor 'tensor_ranges', column 7, is from 1 to 0.5; that is no range")
     }
 
-    @Test func shapesMustBeThoseOfTheArchitecture() {
+    @Test func `shapes must be those of the architecture`() {
         var star = Architecture()
         (star.tensorScale, star.tensorSchedule, star.tensorCount, star.tensorRanges) = (true, true, true, true)
         let shapes: [(String, [Int], String)] = [
@@ -189,7 +189,7 @@ import Testing
         }
     }
 
-    @Test func typesMustBeF32() {
+    @Test func `types must be F32`() {
         for (type, size) in [("F64", 8), ("I32", 4), ("BF16", 2), ("C64", 8)] {
             var file = WeightsFile()
             file.tensors["b1"] = (type, [4], [UInt8](repeating: 0, count: 4 * size))
@@ -197,7 +197,7 @@ import Testing
         }
     }
 
-    @Test func everyValueMustBeFinite() {
+    @Test func `every value must be finite`() {
         let wrong: [(Float, String)] = [
             (.nan, "nan"), (-.nan, "nan"), (.signalingNaN, "nan"), (.infinity, "inf"), (-.infinity, "-inf"),
         ]
@@ -211,7 +211,7 @@ import Testing
         }
     }
 
-    @Test func filesThatAreNoWeightsAreRefused() throws {
+    @Test func `files that are no weights are refused`() throws {
         let directory = try TemporaryDirectory()
         let path = directory.path("f")
         func fault() -> LOptError? {
@@ -224,7 +224,7 @@ import Testing
         #expect(fault()?.description.hasSuffix("has 8388609 bytes; weights have at most 8388608") == true)
     }
 
-    @Test func headersAreShort() {
+    @Test func `headers that are long are refused`() {
         var file = WeightsFile()
         file.metadata["provenance"] = String(repeating: "x", count: 1_046_000)
         let bytes = file.bytes
@@ -244,7 +244,7 @@ extension WeightsFaultTests {
         return failure { () throws(LOptError) in _ = try weights(given, theta: theta ?? []) }
     }
 
-    @Test func valuesAreCheckedLikeThoseOfAFile() {
+    @Test func `values are checked like those of a file`() {
         let count = Architecture().metaParameters
         #expect(fault(theta: [Float](repeating: 0, count: count)) { _ in } == nil)
         let changes: [(String, (inout Architecture) -> Void)] = [
@@ -278,7 +278,7 @@ extension WeightsFaultTests {
         }
     }
 
-    @Test func smallFCHasNoValuesOfStar() {
+    @Test func `small_fc has no values of star`() {
         let changes: [(inout Architecture) -> Void] = [
             { $0.nominalStepsize = 1 }, { $0.normalizeBlackbox = true }, { $0.tensorScale = true },
             { $0.expMult[1] = 1 }, { $0.aggregateMagnitude = true }, { $0.nominalEstimator = .sgd },

@@ -20,7 +20,7 @@ import Testing
         return architecture
     }
 
-    @Test func starIsRead() throws {
+    @Test func `star is read value for value`() throws {
         let star = try weights(of: file("star"))
         var expected = shipped
         expected.stepMult = 0
@@ -32,7 +32,7 @@ import Testing
         try expectTensors(star, "star")
     }
 
-    @Test func starAuthorsRuleIsRead() throws {
+    @Test func `star-authors-rule is read value for value`() throws {
         let star = try weights(of: file("star-authors-rule"))
         var expected = shipped
         expected.stepMult = 0.0002
@@ -63,7 +63,7 @@ import Testing
         }
     }
 
-    @Test func metadataAreKept() throws {
+    @Test func `metadata are kept`() throws {
         let bytes = try file("star")
         try bytes.withUnsafeBytes { bytes in
             let star = try Weights(bytes: bytes, allocator: .system)
@@ -91,7 +91,7 @@ extension WeightsTests {
     }
 
     /// `scripts/embed-weights` has been run since the files changed.
-    @Test func builtinWeightsAreThoseOfTheFiles() throws {
+    @Test func `built-in weights are those of the files`() throws {
         let names = try FileManager.default
             .contentsOfDirectory(atPath: repository.appendingPathComponent("weights").resolvingSymlinksInPath().path)
             .filter { $0.hasSuffix(".safetensors") }.map { String($0.dropLast(12)) }
@@ -100,7 +100,7 @@ extension WeightsTests {
         for (name, bytes) in builtin { #expect(try bytes == file(name)) }
     }
 
-    @Test func builtinWeightsAreFoundByName() throws {
+    @Test func `built-in weights are found by name`() throws {
         for (name, bytes) in builtin {
             let found = WeightsContents(try Weights(builtin: name, allocator: .system))
             #expect(try found.digest == weights(of: bytes).digest)
@@ -109,7 +109,7 @@ extension WeightsTests {
         #expect(try first.digest == weights(of: file("pooled")).digest)
     }
 
-    @Test func unknownNameListsThoseThereAre() {
+    @Test func `an unknown name lists those there are`() {
         for name in ["", "sta", "star ", "Star", "starr"] {
             let error = failure { () throws(LOptError) in _ = try Weights(builtin: name, allocator: .system) }
             #expect(error?.status == .invalidArgument)
@@ -122,7 +122,7 @@ extension WeightsTests {
 
 extension WeightsTests {
     /// The metadata say the kind and nothing else: every value is the constructor's default.
-    @Test func absentKeysHaveTheConstructorsDefaults() throws {
+    @Test func `absent keys have the constructor's defaults`() throws {
         let star = try weights(of: WeightsFile().bytes)
         #expect(star.architecture == Architecture())
         #expect(star.architecture.stepMult == 0.001 && star.architecture.nominalStepsize == 0)
@@ -133,7 +133,7 @@ extension WeightsTests {
         #expect(found.theta.count == 7 + 40 * 4 + 5 * 4 + 5 * 2)
     }
 
-    @Test func everyKeyIsRead() throws {
+    @Test func `every key is read`() throws {
         var a = Architecture()
         (a.hiddenSize, a.hiddenLayers, a.momenta) = (6, 3, 2)
         a.initialMomentumDecays = [0.5, 0.25, 0, 0, 0, 0, 0, 0]
@@ -168,7 +168,7 @@ extension WeightsTests {
         }
     }
 
-    @Test func everyEstimatorIsRead() throws {
+    @Test func `every estimator is read`() throws {
         let names: [(String, Architecture.NominalEstimator)] = [
             ("SGD", .sgd), ("SGDM", .sgdm), ("AggMo", .aggMo), ("Adam", .adam), ("AdamAggMo", .adamAggMo),
         ]
@@ -180,7 +180,7 @@ extension WeightsTests {
     }
 
     /// small_fc has no nominal term: keys of one are not read, and exp_mult is one number, in brackets or not.
-    @Test func smallFCReadsItsOwnKeys() throws {
+    @Test func `small_fc reads its own keys`() throws {
         var expected = Architecture()
         expected.kind = .smallFC
         (expected.hiddenSize, expected.hiddenLayers) = (32, 1)
@@ -197,7 +197,7 @@ extension WeightsTests {
     }
 
     @Test(arguments: [(1, 1, 1), (512, 4, 8), (7, 2, 5), (1, 4, 3)])
-    func everySizeIsRead(hiddenSize: Int, hiddenLayers: Int, momenta: Int) throws {
+    func `every size is read`(hiddenSize: Int, hiddenLayers: Int, momenta: Int) throws {
         for kind in [Architecture.Kind.star, .smallFC] {
             var a = Architecture()
             (a.kind, a.hiddenSize, a.hiddenLayers, a.momenta) = (kind, hiddenSize, hiddenLayers, momenta)

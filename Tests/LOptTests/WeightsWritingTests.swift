@@ -14,7 +14,7 @@ import Testing
         try weights.write(to: URL(filePath: directory.path("w")), notes: notes)
     }
 
-    @Test func shippedWeightsReadBack() throws {
+    @Test func `shipped weights read back`() throws {
         for name in ["star", "star-authors-rule"] {
             let shipped = repository.appendingPathComponent("weights/\(name).safetensors").path
             let old = try Weights(path: shipped, allocator: .system)
@@ -35,7 +35,7 @@ import Testing
         #expect(directory.names == ["w"])
     }
 
-    @Test func numbersAreSpelledAsOneWould() throws {
+    @Test func `numbers are spelled as one would`() throws {
         let numbers: [(Double, String)] = [
             (0, "0.0"), (1, "1.0"), (0.9, "0.9"), (-0.0002, "-0.0002"), (1e-4, "0.0001"), (1e-5, "1e-5"), (1e-6, "1e-6"),
             (1.5e-7, "1.5e-7"), (1e-12, "1e-12"), (0.1 + 0.2, "0.30000000000000004"), (1e15, "1000000000000000.0"),
@@ -50,7 +50,7 @@ import Testing
         }
     }
 
-    @Test func everyArchitectureReadsBack() throws {
+    @Test func `every architecture reads back`() throws {
         var noise = Noise(state: 5)
         for round in 0..<40 {
             var a = Architecture()
@@ -99,13 +99,13 @@ import Testing
         a.skipIdleTensors = Bool.random(using: &noise)
     }
 
-    @Test func notesReplaceThoseOfTheFile() throws {
+    @Test func `notes replace those of the file`() throws {
         try write(Weights(builtin: "star", allocator: .system), [("provenance", "new")])
         let new = try Weights(path: directory.path("w"), allocator: .system)
         #expect(metadata(new, "provenance") == "new")
     }
 
-    @Test func notesAreChecked() throws {
+    @Test func `notes are checked`() throws {
         let weights = try Weights(builtin: "star", allocator: .system)
         let wrong: [([(key: String, value: String)], String)] = [
             ([("", "x")], "a note has an empty key"),
@@ -125,7 +125,7 @@ import Testing
     }
 
     /// Only what is new is looked at: a file may have come with stranger notes.
-    @Test func notesOfTheFileStay() throws {
+    @Test func `notes of the file stay`() throws {
         var file = WeightsFile()
         (file.metadata[""], file.metadata["seed"]) = ("empty", "1")
         try file.bytes.withUnsafeBytes { try write(Weights(bytes: $0, allocator: .system), [("seed", "2")]) }
@@ -137,7 +137,7 @@ import Testing
 // MARK: - Digest
 
 extension WeightsWritingTests {
-    @Test func everyNumericalChangeChangesTheDigest() throws {
+    @Test func `every numerical change changes the digest`() throws {
         var star = Architecture()
         star.tensorScale = true
         var seen: Set<UInt64> = []
@@ -176,7 +176,7 @@ extension WeightsWritingTests {
         #expect(seen.count == tried)
     }
 
-    @Test func notesDoNotChangeTheDigest() throws {
+    @Test func `notes do not change the digest`() throws {
         var file = WeightsFile()
         let plain = try weights(of: file.bytes).digest
         file.metadata["provenance"] = "elsewhere"
@@ -187,7 +187,7 @@ extension WeightsWritingTests {
     }
 
     /// Checkpoints of weights that had no safeguards yet are those of the same numbers with them.
-    @Test func safeguardsLeaveTheDigestWithoutThem() throws {
+    @Test func `safeguards leave the digest without them`() throws {
         var plain = Architecture()
         (plain.tensorScale, plain.tensorSchedule, plain.tensorCount) = (true, true, true)
         let theta = (0..<plain.metaParameters).map { Float($0) / 64 }
@@ -200,7 +200,7 @@ extension WeightsWritingTests {
     }
 
     /// Checkpoints hold digests. The values are of another program.
-    @Test func digestsStayWhatTheyAre() throws {
+    @Test func `digests stay what they are`() throws {
         var architecture = Architecture()
         #expect(try weights(architecture).digest == 0xa651a5842688b59c)
         architecture.tensorScale = true

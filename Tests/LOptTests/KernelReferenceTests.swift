@@ -145,6 +145,10 @@ import LOptReference
                     a.aggregateNominalMagnitude = aggregates
                     #expect(try Self.compare(a, shape, threads: 1, steps: 2) <= updateTolerance, "depth \(depth), \(shape)")
                 }
+                // The network's direction alone, which the nominal term would cover.
+                var blackbox = a
+                (blackbox.nominalStepsize, blackbox.weightDecay, blackbox.stepMult) = (0, 0, 0.1)
+                #expect(try Self.compare(blackbox, shape, threads: 1, steps: 2) <= updateTolerance, "depth \(depth), \(shape)")
             }
         }
     }

@@ -4,6 +4,7 @@
 #include "files.h"
 #include "weights.h"
 
+#include <limits.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -367,14 +368,17 @@ static void test_unloading_leaves_nothing(void) {
     free(bytes);
     problem_large(&p);
     int before = tasks(), count = check_repetitions(50, 10);
-    long early = 0;
-    for (int i = 0; i < count; i++) {
-        load_once(files_path("copy.so"), &p, wide, wide_size);
-        if (i == 4) early = resident_kilobytes();
+    for (int i = 0; i < 5; i++) load_once(files_path("copy.so"), &p, wide, wide_size);
+    /* The C library may take a few MiB once, at any moment; what every loading leaves behind shows in all three parts. */
+    long grown = LONG_MAX;
+    for (int part = 0; part < 3; part++) {
+        long early = resident_kilobytes();
+        for (int i = 0; i < count / 3; i++) load_once(files_path("copy.so"), &p, wide, wide_size);
+        long more = resident_kilobytes() - early;
+        if (more < grown) grown = more;
     }
-    long grown = resident_kilobytes() - early;
     CHECK_INT(tasks_settled(before), before);
-    if (check_mode("plain")) check_that(grown < 2048, __FILE__, __LINE__, "resident memory grew by %ld KiB", grown);
+    if (check_mode("plain")) check_that(grown < 640, __FILE__, __LINE__, "resident memory grew by %ld KiB at least in each third", grown);
     problem_free(&p);
     free(wide);
     remove(files_path("copy.so"));

@@ -152,7 +152,7 @@ static void end(twin *t) {
 
 /* ---- Tests ----------------------------------------------------------------------------------------------------------- */
 
-static void test_training(const char *weights, int parameter_type, int gradient_type, int threads) {
+static void test_types_step_as_f32_rounded(const char *weights, int parameter_type, int gradient_type, int threads) {
     twin t = make(weights, parameter_type, gradient_type, threads);
     check_context("%s, %s parameters, %s gradients", weights, name_of[parameter_type], name_of[gradient_type]);
     for (int step = 0; step < check_repetitions(12, 5) && same(&t); step++) {
@@ -179,7 +179,7 @@ static void test_training(const char *weights, int parameter_type, int gradient_
 }
 
 /* Memory that moves with each step, and binds. */
-static void test_moving(int type) {
+static void test_memory_that_moves_is_taken_in_and_written(int type) {
     twin t = make("pooled", type, type, 2);
     float *parameters[PROBLEM_MOST], *gradients[PROBLEM_MOST];
     check_context("%s", name_of[type]);
@@ -221,7 +221,7 @@ static void test_moving(int type) {
 }
 
 /* Half way to the end, saved, and gone on with in another optimizer of the same type and of another. */
-static void test_checkpoint(const char *weights, int from, int to, uint32_t contents) {
+static void test_checkpoints_restore_between_types(const char *weights, int from, int to, uint32_t contents) {
     twin t = make(weights, from, LOPT_F32, 1), u = make(weights, to, LOPT_BF16, 2);
     check_context("%s, from %s to %s, contents %u", weights, name_of[from], name_of[to], contents);
     for (int step = 0; step < 4; step++) step_both(&t, step);
@@ -250,7 +250,7 @@ static void test_checkpoint(const char *weights, int from, int to, uint32_t cont
 }
 
 /* Every number of 16 bits, read, left alone, and met by rounding from everywhere around it. */
-static void test_conversions(int type) {
+static void test_every_number_is_converted_right(int type) {
     enum { COUNT = 65536 };
     uint16_t *all = check_memory(2 * COUNT), *seen = check_memory(2 * COUNT);
     float *gradient = check_memory(4 * COUNT), *wide = check_memory(4 * COUNT);
@@ -298,7 +298,7 @@ static void test_conversions(int type) {
 }
 
 /* f64 keeps what f32 does not have until a step changes the f32; what f32 cannot hold is not finite. */
-static void test_f64(void) {
+static void test_f64_keeps_its_bits_elsewhere(void) {
     double w[4] = {1.0 / 3, 1e-300, 0.7, 0.1}, before[4], g[4] = {1, 1, 1, 1};
     lopt_options options = problem_options();
     options.lr_scale = 0;
@@ -335,23 +335,23 @@ static void test_f64(void) {
 
 int main(void) {
     for (int p = 0; p < TYPES; p++) {
-        for (int g = 0; g < TYPES; g++) is_large = p == g, test_training("pooled", p, g, 1 + (p + g) % 3);
-        test_moving(p);
+        for (int g = 0; g < TYPES; g++) is_large = p == g, test_types_step_as_f32_rounded("pooled", p, g, 1 + (p + g) % 3);
+        test_memory_that_moves_is_taken_in_and_written(p);
     }
     is_large = 0;
     for (int from = 0; from < TYPES; from++) {
-        for (int to = 0; to < TYPES; to++) test_checkpoint("pooled", from, to, LOPT_WITH_PARAMETERS);
-        test_checkpoint("pooled", from, from, 0);
+        for (int to = 0; to < TYPES; to++) test_checkpoints_restore_between_types("pooled", from, to, LOPT_WITH_PARAMETERS);
+        test_checkpoints_restore_between_types("pooled", from, from, 0);
     }
     static const char *others[] = {"star", "star-authors-rule", "made pooled"};
     for (int w = 0; w < 3; w++) {
-        test_training(others[w], LOPT_BF16, LOPT_F16, 1), test_training(others[w], LOPT_F64, LOPT_F64, 2);
-        test_training(others[w], LOPT_F16, LOPT_F32, 2);
-        test_checkpoint(others[w], LOPT_F16, LOPT_F16, 0);
+        test_types_step_as_f32_rounded(others[w], LOPT_BF16, LOPT_F16, 1), test_types_step_as_f32_rounded(others[w], LOPT_F64, LOPT_F64, 2);
+        test_types_step_as_f32_rounded(others[w], LOPT_F16, LOPT_F32, 2);
+        test_checkpoints_restore_between_types(others[w], LOPT_F16, LOPT_F16, 0);
     }
     is_large = 1;
-    test_training("star", LOPT_F16, LOPT_F64, 2);
-    test_conversions(LOPT_BF16), test_conversions(LOPT_F16);
-    test_f64();
+    test_types_step_as_f32_rounded("star", LOPT_F16, LOPT_F64, 2);
+    test_every_number_is_converted_right(LOPT_BF16), test_every_number_is_converted_right(LOPT_F16);
+    test_f64_keeps_its_bits_elsewhere();
     return check_end();
 }

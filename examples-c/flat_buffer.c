@@ -6,11 +6,11 @@
  *
  * WHY NOT ADD THE WHOLE BUFFER AS ONE LONG VECTOR?  Training is much worse then, and the log says so. The rule looks at tensors, not
  * at numbers alone, and its weights were meta-trained on the tensors of networks:
- *   - of a matrix it keeps second moments per row and per column, and sees each gradient relative to its own row and
- *     column; of a vector it keeps three more per element instead, 28 bytes of state per parameter in place of 16;
- *   - what its network sees is divided by its size over the tensor, and the length of the step follows the size of the
- *     tensor's parameters. In one vector, biases near 0 and large weights get one common scale, the average of both;
- *   - the default weights take smaller steps the more tensors there are, since deep networks need that;
+ *   - step size and weight decay are chosen for each tensor, from the size of its parameters and from how its gradients agree with
+ *     one another. In one vector, biases near 0 and large weights get one common choice, the average of both;
+ *   - a vector is stepped and decayed as vectors are, and the first and the last layer are not seen;
+ *   - weights of kind star keep second moments per row and per column of a matrix; of a vector three more per element instead,
+ *     28 bytes of state per parameter in place of 16;
  *   - learning-rate scale, weight decay and freezing are set per tensor, and statistics are reported per tensor.
  */
 #include <lopt.h>

@@ -169,7 +169,7 @@ import Testing
                 for j in 0..<PooledTerm.dynamic { #expect(t.progress.pooled.values[j].isFinite, "step \(step), statistic \(j)") }
                 for j in 5..<10 { #expect((-1...1).contains(t.progress.pooled.values[j])) }
                 let rule = run.optimizer.rule, place = LayerPosition(tensors: 3, isFirst: i < 2, isLast: i == 2)
-                let logs = rule.pooledLogs(t, place, rule.pooledTime(t.progress.steps), totalSteps: 0)
+                let logs = rule.pooledLogs(run.optimizer.tensors + i, place, rule.pooledTime(t.progress.steps), totalSteps: 0)
                 #expect(range(18).contains(logs.step) && range(19).contains(logs.decay))
                 let size = t.progress.stepSize
                 let n = ScalarMath.log(size / a.nominalStepsize)

@@ -49,9 +49,15 @@ public enum PooledTerm {
 public struct LayerPosition: Equatable, Sendable {
     public let tensors: Int
     public let isFirst, isLast: Bool
+    /// The logarithm of `tensors`.
+    let logTensors: Double
 
     public init(tensors: Int = 1, isFirst: Bool = true, isLast: Bool = true) {
-        (self.tensors, self.isFirst, self.isLast) = (tensors, isFirst, isLast)
+        self.init(tensors: tensors, logTensors: ScalarMath.log(Double(tensors)), isFirst: isFirst, isLast: isLast)
+    }
+
+    init(tensors: Int, logTensors: Double, isFirst: Bool, isLast: Bool) {
+        (self.tensors, self.logTensors, self.isFirst, self.isLast) = (tensors, logTensors, isFirst, isLast)
     }
 }
 
@@ -62,8 +68,6 @@ struct PooledTime {
     let tau: Double
     /// S(log(1 + t)) of the log-step.
     let schedule: Double
-    /// Of each term, in the log-step and in the log-decay: W_0 + tau W_1 and U_0 + tau U_1.
-    var weights = [19 of SIMD2<Double>](repeating: .zero)
 }
 
 /// What a step leaves behind for the next one.
@@ -124,19 +128,18 @@ extension Architecture {
 }
 
 extension Tensor {
-    /// What the next step sees, not clamped. Inlined: called, it would cost a sixth of what a small tensor takes.
+    /// Statistic `i` as the next step sees it, not clamped.
     @inline(__always)
-    func pooledStatistics(_ position: LayerPosition) -> [18 of Double] {
-        var x = [18 of Double](repeating: 0)
-        for i in 0..<PooledTerm.dynamic { x[i] = progress.pooled.values[i] }
-        let isVector = identity.extentsAboveOne < 2
-        x[PooledTerm.elements] = identity.logElements / 5 - 1
-        x[PooledTerm.vector] = isVector ? 1 : 0
-        x[PooledTerm.extent] = isVector ? 0 : identity.logLeastExtent / 3 - 1
-        x[PooledTerm.tensors] = ScalarMath.log(Double(position.tensors)) / 2 - 1
-        x[PooledTerm.first] = position.isFirst ? 1 : 0
-        x[PooledTerm.last] = position.isLast ? 1 : 0
-        return x
+    func pooledStatistic(_ i: Int, _ position: LayerPosition) -> Double {
+        switch i {
+        case ..<PooledTerm.dynamic: progress.pooled.values[i]
+        case PooledTerm.elements: identity.logElements / 5 - 1
+        case PooledTerm.vector: identity.extentsAboveOne < 2 ? 1 : 0
+        case PooledTerm.extent: identity.extentsAboveOne < 2 ? 0 : identity.logLeastExtent / 3 - 1
+        case PooledTerm.tensors: position.logTensors / 2 - 1
+        case PooledTerm.first: position.isFirst ? 1 : 0
+        default: position.isLast ? 1 : 0
+        }
     }
 }
 
@@ -152,10 +155,9 @@ extension Optimizer {
         try checkIndex(index)
         guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
         let t = tensors[index], place = position(index)
-        let logs = rule.pooledLogs(t, place, rule.pooledTime(t.progress.steps), totalSteps: totalSteps)
+        let logs = rule.pooledLogs(tensors + index, place, rule.pooledTime(t.progress.steps), totalSteps: totalSteps)
         var values = [20 of Double](repeating: 0)
-        let statistics = t.pooledStatistics(place)
-        for i in 0..<PooledTerm.statistics { values[i] = statistics[i] }
+        for i in 0..<PooledTerm.statistics { values[i] = t.pooledStatistic(i, place) }
         (values[PooledTerm.statistics], values[PooledTerm.statistics + 1]) = (logs.step, logs.decay)
         return values
     }
@@ -167,35 +169,36 @@ extension Rule {
 
     /// What the rule makes of the number of steps taken before.
     func pooledTime(_ steps: Int64) -> PooledTime {
-        let times = Architecture.scheduleTimes, a = architecture, tau = Architecture.scheduleTime(steps)
+        let times = Architecture.scheduleTimes
         // In log(1 + t); the interval is found without a logarithm.
-        var time = PooledTime(
-            steps: steps, tau: tau,
-            schedule: interpolate(theta + a.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) })
-        for i in 0..<PooledTerm.count {
-            func pair(_ i: Int) -> SIMD2<Double> {
-                SIMD2(Double(theta[a.statisticsStepOffset + i]), Double(theta[a.statisticsDecayOffset + i]))
-            }
-            time.weights[i] = pair(i) + tau * pair(PooledTerm.count + i)
-        }
-        return time
+        return PooledTime(
+            steps: steps, tau: Architecture.scheduleTime(steps),
+            schedule: interpolate(theta + architecture.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) })
     }
 
     /// The log-step and the log-decay of a tensor's next step. `totalSteps`: that the training will take; 0: not known.
     func pooledLogs(
-        _ t: Tensor, _ position: LayerPosition, _ time: PooledTime, totalSteps: Int64
+        _ t: UnsafePointer<Tensor>, _ position: LayerPosition, _ time: PooledTime, totalSteps: Int64
     ) -> (step: Double, decay: Double) {
-        let a = architecture
-        func clamp(_ x: Double, _ i: Int) -> Double {
-            let range = a.pooledRange(i, theta)
-            return min(max(x, range.least), range.most)
-        }
-        let statistics = t.pooledStatistics(position)
-        var sum = time.weights[PooledTerm.bias]
-        for i in 0..<PooledTerm.statistics { sum += time.weights[i] * clamp(statistics[i], i) }
+        let a = architecture, least = theta + a.statisticsRangesOffset, most = least + (PooledTerm.statistics + 2)
+        @inline(__always) func clamp(_ x: Double, _ i: Int) -> Double { min(max(x, Double(least[i])), Double(most[i])) }
+        // Both at once: W_0 + tau W_1 and U_0 + tau U_1, of the log-step and of the log-decay.
+        let step = theta + a.statisticsStepOffset, decay = theta + a.statisticsDecayOffset
+        @inline(__always) func pair(_ i: Int) -> SIMD2<Double> { SIMD2(Double(step[i]), Double(decay[i])) }
+        @inline(__always) func weights(_ i: Int) -> SIMD2<Double> { pair(i) + time.tau * pair(PooledTerm.count + i) }
+        var sum = weights(PooledTerm.bias)
+        // Statistic by statistic: an array of them would cost a small tensor a sixth of its step.
+        @inline(__always) func add(_ i: Int) { sum += weights(i) * clamp(t.pointee.pooledStatistic(i, position), i) }
+        for i in 0..<PooledTerm.dynamic { sum += weights(i) * clamp(t.pointee.progress.pooled.values[i], i) }
+        add(PooledTerm.elements)
+        add(PooledTerm.vector)
+        add(PooledTerm.extent)
+        add(PooledTerm.tensors)
+        add(PooledTerm.first)
+        add(PooledTerm.last)
         var n = sum.x + time.schedule, r = sum.y
         if totalSteps > 0 {
-            let total = Double(totalSteps), part = min(Double(t.progress.steps) / total, 1), parts = Architecture.horizonParts
+            let total = Double(totalSteps), part = min(Double(t.pointee.progress.steps) / total, 1), parts = Architecture.horizonParts
             let size = ScalarMath.log(total) / 2 - 3.4
             n += interpolate(theta + a.horizonStepOffset, at: part, 8, { parts[$0] }) { $0 }
             n += size * interpolate(theta + a.horizonStepOffset + 8, at: part, 8, { parts[$0] }) { $0 }
@@ -215,18 +218,18 @@ extension Rule {
     }
 
     /// What the pass over a tensor does.
-    func pooledStep(_ t: Tensor, _ caller: CallerScales, _ time: PooledTime, decay: Double) -> lopt_pooled {
+    func pooledStep(_ t: UnsafePointer<Tensor>, _ caller: CallerScales, _ time: PooledTime, decay: Double) -> lopt_pooled {
         var step = lopt_pooled()
         let tau = time.tau, mix = theta + architecture.directionOffset
         func weight(_ i: Int) -> Float { mix[i] + Float(tau) * mix[Architecture.directionTerms + i] }
         step.updates_state = 1
-        step.writes = caller.learningRate > 0 && t.step.limit > 0 ? 1 : 0
-        step.epsilon = Float(max(1e-8 * t.progress.pooled.peak, 1e-36))
+        step.writes = caller.learningRate > 0 && t.pointee.step.limit > 0 ? 1 : 0
+        step.epsilon = Float(max(1e-8 * t.pointee.progress.pooled.peak, 1e-36))
         (step.momentum1, step.momentum2, step.momentum3) = (weight(0), weight(1), weight(2))
         step.gradient = weight(3)
         step.disagreement = min(max(weight(4), 0), 2)
-        let size = t.progress.stepSize
-        let update = ScalarMath.exp(2 * (t.progress.pooled.values[PooledTerm.update] - 3))
+        let size = t.pointee.progress.stepSize
+        let update = ScalarMath.exp(2 * (t.pointee.progress.pooled.values[PooledTerm.update] - 3))
         var learned = min(size * ScalarMath.exp(decay) * caller.learnedDecay, 0.1, update / 2)
         if learned < Rule.leastDecay { learned = 0 }
         learned *= caller.learningRate
@@ -234,7 +237,7 @@ extension Rule {
             Float(max((1 - learned) * (1 - caller.decayByStepSize * size) - caller.decayPerStep, 0))
         }
         (step.keep, step.idle_keep) = (keep(learned), keep(0))
-        step.scale = Float(min(caller.learningRate * t.step.limit * size, 3e38))
+        step.scale = Float(min(caller.learningRate * t.pointee.step.limit * size, 3e38))
         return step
     }
 
@@ -248,29 +251,32 @@ extension Rule {
     func notePooled(_ t: inout Tensor, _ sums: UnsafePointer<Double>, scale: Double) {
         let live = max(sums[Int(LOPT_POOLED_LIVE)], 1), count = Double(t.geometry.count)
         func mean(_ slot: Int) -> Double { min(max(sums[slot] / live, -1e60), 1e60) }
-        func logRMS(_ square: Double, _ floor: Double) -> Double { ScalarMath.log(max(square, 0).squareRoot() + floor) }
-        let size2 = mean(Int(LOPT_POOLED_LIVE_P2)), h2 = mean(Int(LOPT_POOLED_H2))
-        t.progress.pooled.values[PooledTerm.size] = logRMS(size2, 1e-3) + 2
-        t.progress.pooled.values[PooledTerm.gradient] = logRMS(h2, 1e-3)
+        let size2 = mean(Int(LOPT_POOLED_LIVE_P2)), h2 = mean(Int(LOPT_POOLED_H2)), g2 = mean(Int(LOPT_POOLED_G2))
+        let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1), mean(Int(LOPT_POOLED_A2) + 2))
+        let peak = t.progress.pooled.isKnown ? min(max(g2, 0.998 * t.progress.pooled.peak), 4 * t.progress.pooled.peak) : g2
+        t.progress.pooled.peak = peak
+        // RMS of p, a_1, a_2, a_3, h, g against its peak, and G; u = scale G.
+        let direction2 = max(sums[Int(LOPT_POOLED_U2)], 0) / count
+        let squares = SIMD8(size2, a2.0, a2.1, a2.2, h2, g2 / max(peak, 1e-60), direction2, 0)
+        var roots = squares.replacing(with: 0, where: squares .< 0).squareRoot()
+        let direction = scale > 0 ? roots[6] / scale : 0
+        roots[6] = t.progress.stepSize * min(direction, 1e30) / (roots[0] + 1e-3)
+        let logs = ScalarMath.log(roots + SIMD8(1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-6, 1))
+        t.progress.pooled.values[PooledTerm.size] = logs[0] + 2
+        for k in 0..<3 { t.progress.pooled.values[PooledTerm.signal + k] = logs[1 + k] + 1 }
+        t.progress.pooled.values[PooledTerm.gradient] = logs[4]
+        t.progress.pooled.values[PooledTerm.vanishing] = logs[5] / 2
+        t.progress.pooled.values[PooledTerm.update] = logs[6] / 2 + 3
         for k in 0..<3 {
-            let a2 = mean(Int(LOPT_POOLED_A2) + k), ha = mean(Int(LOPT_POOLED_HA) + k)
-            t.progress.pooled.values[PooledTerm.signal + k] = logRMS(a2, 1e-3) + 1
+            let own2 = squares[1 + k], ha = mean(Int(LOPT_POOLED_HA) + k)
             // m before it took in g: beta a_old = a - (1 - beta) h.
             let rate = Double(kernel.momentum_rate[k])
             // What is left of it may be rounding alone, as in the first step: then it counts as nothing.
-            let before2 = max(a2 - 2 * rate * ha + rate * rate * h2, 0) + 1e-4 * a2
+            let before2 = max(own2 - 2 * rate * ha + rate * rate * h2, 0) + 1e-4 * own2
             t.progress.pooled.values[PooledTerm.agreement + k] = Rule.cosine(ha - rate * h2, h2, before2)
         }
-        let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1), mean(Int(LOPT_POOLED_A2) + 2))
         t.progress.pooled.values[PooledTerm.trend] = Rule.cosine(mean(Int(LOPT_POOLED_A1A3)), a2.0, a2.2)
         t.progress.pooled.values[PooledTerm.trend + 1] = Rule.cosine(mean(Int(LOPT_POOLED_A2A3)), a2.1, a2.2)
-        let g2 = mean(Int(LOPT_POOLED_G2))
-        t.progress.pooled.peak = t.progress.pooled.isKnown ? min(max(g2, 0.998 * t.progress.pooled.peak), 4 * t.progress.pooled.peak) : g2
-        t.progress.pooled.values[PooledTerm.vanishing] = ScalarMath.log((g2 / max(t.progress.pooled.peak, 1e-60)).squareRoot() + 1e-4) / 2
-        // u = scale G.
-        let direction = scale > 0 ? (max(sums[Int(LOPT_POOLED_U2)], 0) / count).squareRoot() / scale : 0
-        t.progress.pooled.values[PooledTerm.update] =
-            ScalarMath.log(t.progress.stepSize * min(direction, 1e30) / (size2.squareRoot() + 1e-3) + 1e-6) / 2 + 3
         t.progress.pooled.isKnown = true
     }
 

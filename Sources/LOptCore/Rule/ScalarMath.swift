@@ -44,6 +44,21 @@ enum ScalarMath {
         return 2 * s * sum + Double(exponent) * 0.693_147_180_559_945_3
     }
 
+    /// The same of eight numbers at once, in the time of two.
+    static func log(_ x: SIMD8<Double>) -> SIMD8<Double> {
+        let bits = unsafeBitCast(x, to: SIMD8<UInt64>.self)
+        var m = unsafeBitCast(bits & 0x000f_ffff_ffff_ffff | 0x3ff0_0000_0000_0000, to: SIMD8<Double>.self)
+        // In the low bits of 2^52 an integer is a number.
+        var exponent = unsafeBitCast(bits &>> 52 | 0x4330_0000_0000_0000, to: SIMD8<Double>.self) - (4_503_599_627_370_496 + 1023)
+        let isLarge = m .> 1.414_213_562_373_095
+        m.replace(with: m * 0.5, where: isLarge)
+        exponent.replace(with: exponent + 1, where: isLarge)
+        let s = (m - 1) / (m + 1), s2 = s * s
+        var sum = SIMD8<Double>(repeating: 0)
+        for k in 0..<oddReciprocals.count { sum = sum * s2 + oddReciprocals[k] }
+        return 2 * s * sum + exponent * 0.693_147_180_559_945_3
+    }
+
     /// tanh x within 1e-15 absolute.
     static func tanh(_ x: Double) -> Double {
         let e = exp(2 * min(max(x, -20), 20))

@@ -23,6 +23,8 @@ struct StepConstants {
     let nominalHead: Double
     /// Of weights of kind pooled, which need nothing of the rest.
     let pooled: PooledTime
+    /// The logarithm of the number of tensors, for weights of kind pooled.
+    let logTensors: Double
 }
 
 extension Rule {
@@ -104,15 +106,16 @@ extension Rule {
         apply.decay_keep = finite(keep)
     }
 
-    func constants(step: Int64) -> StepConstants {
+    func constants(step: Int64, tensors: Int) -> StepConstants {
         guard architecture.kind != .pooled else {
-            return StepConstants(features: StepFeatures(), nominalHead: 0, pooled: pooledTime(step))
+            return StepConstants(
+                features: StepFeatures(), nominalHead: 0, pooled: pooledTime(step), logTensors: ScalarMath.log(Double(max(tensors, 1))))
         }
         let features = StepFeatures(step: step), none = PooledTime(steps: -1, tau: 0, schedule: 0)
-        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0, pooled: none) }
+        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0, pooled: none, logTensors: 0) }
         let head = architecture.nominalController
             ? architecture.constantOutput(Architecture.nominalOutput, theta, features) : 1
-        return StepConstants(features: features, nominalHead: head, pooled: none)
+        return StepConstants(features: features, nominalHead: head, pooled: none, logTensors: 0)
     }
 
     /// nominal_stepsize exp(n exp_mult), the caller's scales not included: n is the head, or its mean, plus what the extensions

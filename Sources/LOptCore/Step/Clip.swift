@@ -7,7 +7,7 @@ extension Optimizer {
     /// Of the tensors that take this step.
     mutating func clip(_ range: Range<Int>) {
         var squares = 0.0
-        for i in range where !tensors[i].step.isSkipped { squares += Optimizer.gradientSquares(tensors[i]) }
+        for i in range where !tensors[i].step.isSkipped { squares += Optimizer.gradientSquares(tensors + i) }
         gradientNorm = squares.squareRoot()
         guard gradientNorm > options.maxGradientNorm else { return }
         let factor = options.maxGradientNorm / gradientNorm
@@ -25,12 +25,13 @@ extension Optimizer {
     }
 
     /// The sum of g^2 before clipping, from what the gradient pass has left.
-    static func gradientSquares(_ t: Tensor) -> Double {
+    static func gradientSquares(_ t: UnsafePointer<Tensor>) -> Double {
         var sum = 0.0
-        if t.geometry.isFactored {
-            for i in 0..<(t.geometry.sums.columnChunks * t.geometry.leadCount) { sum += Double(t.memory.view.lead_partial[i]) }
+        if t.pointee.geometry.isFactored {
+            let count = t.pointee.geometry.sums.columnChunks * t.pointee.geometry.leadCount
+            for i in 0..<count { sum += Double(t.pointee.memory.view.lead_partial[i]) }
         } else {
-            for chunk in 0..<t.geometry.sumChunks { sum += t.memory.momentSums[chunk] }
+            for chunk in 0..<t.pointee.geometry.sumChunks { sum += t.pointee.memory.momentSums[chunk] }
         }
         return sum
     }

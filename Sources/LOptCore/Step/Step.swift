@@ -73,7 +73,7 @@ extension Optimizer {
         var nonfinite: Int64 = 0, squares = 0.0
         for i in range where !tensors[i].isPassedOver {
             if tensors[i].largestGradient > Optimizer.largestGradientBits { nonfinite += countNonfinite(tensors[i]) }
-            squares += Optimizer.gradientSquares(tensors[i])
+            squares += Optimizer.gradientSquares(tensors + i)
         }
         return (nonfinite, nonfinite > 0 ? .infinity : squares)
     }
@@ -104,7 +104,7 @@ extension Optimizer {
             weightDecayTensors: weightDecayTensors,
             maxUpdateRatio: options.maxUpdateRatio, learnedDecayScale: options.learnedDecayScale, average: options.average,
             isInline: elements < options.leastParallelElements, hasOtherTypes: hasOtherTypes,
-            constants: rule.constants(step: tensors[range.lowerBound].progress.steps), starts: starts,
+            constants: rule.constants(step: tensors[range.lowerBound].progress.steps, tensors: count), starts: starts,
             tensorCount: count, layers: layers, totalSteps: totalSteps)
         if hasOtherTypes { work.run(.takeIn, range, on: pool) }
         work.run(.look, range, on: pool)

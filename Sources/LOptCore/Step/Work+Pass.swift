@@ -23,7 +23,7 @@ extension Work {
             var kernelRule = rule.kernel
             kernels.update_factors(&kernelRule, &t.pointee.memory.view, t.pointee.memory.factorMeans)
         case .pooled: preparePooled(pass, t)
-        case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t.pointee))
+        case .network, .elements: t.pointee.step.apply = rule.apply(pass, t.pointee, scales(t))
         }
     }
 
@@ -75,7 +75,7 @@ extension Work {
     @inline(never)
     private func settleMoments(_ t: UnsafeMutablePointer<Tensor>) {
         let sums = TensorSums(adding: t.pointee), step = t.pointee.progress.steps
-        let constants = step == constants.features.step ? constants : rule.constants(step: step)
+        let constants = step == constants.features.step ? constants : rule.constants(step: step, tensors: tensorCount)
         t.pointee.report.sums.gradient = sums.sum(Int(LOPT_SUM_G2))
         t.pointee.report.sums.parameter = sums.sum(Int(LOPT_SUM_P2))
         t.pointee.report.sums.nonfiniteParameters = sums.sum(Int(LOPT_SUM_NONFINITE))
@@ -121,10 +121,10 @@ extension Work {
         t.pointee.progress.stepSize = rule.stepSize(head: head, shift: t.pointee.step.logStepShift)
     }
 
-    func scales(_ t: Tensor) -> CallerScales {
-        let decays = weightDecayTensors == .all || t.identity.extentsAboveOne > 1
+    func scales(_ t: UnsafePointer<Tensor>) -> CallerScales {
+        let decays = weightDecayTensors == .all || t.pointee.identity.extentsAboveOne > 1
         return CallerScales(
-            learningRate: t.options.learningRate(learningRateScale), weightDecay: decays ? t.options.weightDecay(weightDecay) : 0,
+            learningRate: t.pointee.options.learningRate(learningRateScale), weightDecay: decays ? t.pointee.options.weightDecay(weightDecay) : 0,
             decayForm: weightDecayForm, learnedDecay: learnedDecayScale)
     }
 }

@@ -9,15 +9,15 @@ extension Work {
         let isFirst = pass.terms == .none
         if isFirst {
             t.pointee.step.hasTakenIn = false
-            t.pointee.step.gradientSquares = Optimizer.gradientSquares(t.pointee) * t.pointee.memory.view.partial_scale
+            t.pointee.step.gradientSquares = Optimizer.gradientSquares(t) * t.pointee.memory.view.partial_scale
         }
         t.pointee.step.isPassNeeded = !isFirst || !t.pointee.progress.pooled.isKnown
         guard t.pointee.step.isPassNeeded else { return }
         let steps = t.pointee.progress.steps
         let time = steps == constants.pooled.steps ? constants.pooled : rule.pooledTime(steps)
-        let logs = rule.pooledLogs(t.pointee, position(UnsafePointer(t)), time, totalSteps: totalSteps)
+        let logs = rule.pooledLogs(t, position(UnsafePointer(t)), time, totalSteps: totalSteps)
         t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
-        t.pointee.step.pooled = rule.pooledStep(t.pointee, scales(t.pointee), time, decay: logs.decay)
+        t.pointee.step.pooled = rule.pooledStep(t, scales(t), time, decay: logs.decay)
         if !pass.writes { t.pointee.step.pooled.writes = 0 }
         if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
         guard isFirst else { return }
@@ -31,7 +31,7 @@ extension Work {
     private func position(_ t: UnsafePointer<Tensor>) -> LayerPosition {
         let index = t - UnsafePointer(tensors)
         return LayerPosition(
-            tensors: tensorCount, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
+            tensors: tensorCount, logTensors: constants.logTensors, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
     }
 
     func pooledPass(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {

@@ -154,7 +154,7 @@ struct Work {
         t.pointee.report.wasIdle = true
         t.pointee.report.sums.gradient = 0
         t.pointee.report.sums.dropUpdate()
-        t.pointee.step.apply = rule.idleApply(t.pointee, scales(t.pointee))
+        t.pointee.step.apply = rule.idleApply(t.pointee, scales(t))
         guard t.pointee.step.apply.decay_keep != 1 else { return }
         for index in 0..<t.pointee.geometry.flatChunks { elementPass(t, index, scratch) }
         t.pointee.memory.putOutParameters(0..<t.pointee.geometry.count)

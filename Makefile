@@ -275,7 +275,8 @@ install-files:
 	$(Q)$(fill) packaging/loptConfigVersion.cmake.in > '$(into_lib)/cmake/lopt/loptConfigVersion.cmake'
 	$(Q)install -m 644 README.md LICENSE '$(into_doc)'
 	$(Q)install -m 644 $(wildcard examples-c/*.[ch] examples-c/*.cpp) $(addprefix examples-c/,Makefile README.md) '$(into_doc)/examples'
-	$(Q)for folder in fortran mpi; do install -Dm 644 -t '$(into_doc)'/examples-$$folder examples-$$folder/*; done
+	$(Q)for folder in fortran mpi; do install -Dm 644 -t '$(into_doc)'/examples-$$folder $$(ls examples-$$folder/*.c examples-$$folder/*.f90 \
+		examples-$$folder/Makefile examples-$$folder/CMakeLists.txt 2>/dev/null); done
 	$(Q)$(if $(command),install -D -s -m 755 $(command) '$(into_bin)/lopt')
 	$(Q)for folder in digits text $(if $(command),fashion tabular picture); do install -Dm 644 -t '$(into_doc)'/data/$$folder data/$$folder/*; done
 

@@ -87,6 +87,7 @@ static optimizer create_optimizer(int run, mlp *net, const digits_options *optio
     settings.threads = options->threads;
     settings.total_steps = options->cosine ? 0 : options->steps; /* one end of the run is enough */
     settings.weight_decay = options->weight_decay;
+    settings.learned_decay_scale = options->learned_decay;
 
     lopt_weights *weights = load_weights(options->weights);
     check(lopt_create(weights, &settings, &opt.lopt));
@@ -274,6 +275,7 @@ static void print_verdict(const result *results, const digits_options *options) 
         if (i > 0) adam_ms += results[i].optimizer_ms / (RUNS - 1), adam_step_ms += results[i].step_ms / (RUNS - 1);
     }
     printf("\nlopt was not tuned");
+    if (options->learned_decay != 1) printf(", but for its own weight decay times %g", options->learned_decay);
     if (options->weight_decay > 0) printf("; it and every Adam ran with weight decay %g", options->weight_decay);
     printf("; which Adam is best is known only after all %d have run.\n", RUNS - 1);
     bool best_train = print_standing("train loss", train);

@@ -20,6 +20,7 @@ static const char help[] =
     "  --mnist DIR       train on MNIST instead: the four uncompressed files train-images-idx3-ubyte, ...\n"
     "  --weights W       lopt's weights: a .safetensors file or the name of a built-in set (pooled)\n"
     "  --weight-decay X  of lopt and of Adam: a step also takes step size times X off a parameter (0)\n"
+    "  --learned-decay X multiplies the weight decay that lopt's weights choose themselves, 0 to 1000 (1)\n"
     "  --threads N       threads that lopt may use, 0: one per processor (0)\n"
     "  --csv FILE        write the loss curves\n"
     "  --help            this text\n";
@@ -39,10 +40,13 @@ static int parse_integer(const char *option, const char *value, int lowest, int 
     return (int)number;
 }
 
-static double parse_fraction(const char *option, const char *value) {
-    char *end;
+static double parse_number(const char *option, const char *value, int most) {
+    char *end, reason[80];
     double number = strtod(value, &end);
-    if (end == value || *end || !(number >= 0 && number <= 1)) fail(option, "not a number from 0 to 1");
+    if (end == value || *end || !(number >= 0 && number <= most)) {
+        snprintf(reason, sizeof reason, "not a number from 0 to %d", most);
+        fail(option, reason);
+    }
     return number;
 }
 
@@ -63,7 +67,7 @@ static void parse_hidden(const char *value, digits_options *options) {
 }
 
 void digits_options_parse(int argc, char **argv, digits_options *options) {
-    *options = (digits_options){.steps = 1000, .batch = 64, .seed = 1, .seeds = 5};
+    *options = (digits_options){.steps = 1000, .batch = 64, .seed = 1, .seeds = 5, .learned_decay = 1};
     parse_hidden("64,64", options);
     const struct { const char *name; int *value, lowest, highest; } numbers[] = {
         {"--steps", &options->steps, 1, 10000000}, {"--batch", &options->batch, 1, 4096},
@@ -92,11 +96,13 @@ void digits_options_parse(int argc, char **argv, digits_options *options) {
         while (n < number_count && strcmp(option, numbers[n].name) != 0) n++;
         while (t < text_count && strcmp(option, texts[t].name) != 0) t++;
         bool hidden = strcmp(option, "--hidden") == 0, decay = strcmp(option, "--weight-decay") == 0;
-        if (n == number_count && t == text_count && !hidden && !decay) fail(option, "unknown option");
+        bool learned = strcmp(option, "--learned-decay") == 0;
+        if (n == number_count && t == text_count && !hidden && !decay && !learned) fail(option, "unknown option");
         if (!value) fail(option, "a value is missing");
         if (n < number_count) *numbers[n].value = parse_integer(option, value, numbers[n].lowest, numbers[n].highest);
         else if (t < text_count) *texts[t].value = value;
-        else if (decay) options->weight_decay = parse_fraction(option, value);
+        else if (decay) options->weight_decay = parse_number(option, value, 1);
+        else if (learned) options->learned_decay = parse_number(option, value, 1000);
         else parse_hidden(value, options);
     }
 }

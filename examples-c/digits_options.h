@@ -13,6 +13,7 @@ typedef struct digits_options {
     const char *csv;     /* where to write loss curves, or NULL                        */
     int steps, batch, seed, seeds, threads;
     double weight_decay; /* of lopt and of Adam */
+    double learned_decay; /* lopt's learned_decay_scale */
     int hidden[MLP_MAX_LAYERS - 1], hidden_layers;
     bool cosine;
 } digits_options;

@@ -51,7 +51,7 @@ let package = Package(
         .target(name: "LOptReference", dependencies: ["CLOptShims", "LOptCore"]),
 
         // MARK: - Meta-training and evaluation
-        .target(name: "LOptMeta", dependencies: ["LOptCore", "LOptReference", "COpenBLAS", "CLOptWorkload"]),
+        .target(name: "LOptMeta", dependencies: ["CLOptShims", "LOptCore", "LOptReference", "COpenBLAS", "CLOptWorkload"]),
         .executableTarget(
             name: "lopt",
             dependencies: [

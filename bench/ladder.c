@@ -108,10 +108,10 @@ static void row(const char *name, timed t, void (*other)(void *), adamw *o, int6
     fflush(stdout);
 }
 
-static lopt_optimizer *make_lopt(arrays *a, int threads) {
+static lopt_optimizer *make_lopt(arrays *a) {
     lopt_options options;
     require(lopt_options_init(&options, sizeof options), "lopt_options_init");
-    options.threads = threads;
+    options.threads = 1;
     lopt_optimizer *opt;
     require(lopt_create(NULL, &options, &opt), "lopt_create");
     require(lopt_add_tensor(opt, "w", a->parameter, a->gradient, &a->size, 1, NULL), "lopt_add_tensor");
@@ -143,7 +143,7 @@ static int measure(const problem *p, int32_t isa) {
         row(ladder[i].name, (timed){&x, &ladder[i], isa}, NULL, &o, a.size, error);
         memory_free(&x);
     }
-    lopt_optimizer *opt = make_lopt(&a, 1);
+    lopt_optimizer *opt = make_lopt(&a);
     row("lopt_step", (timed){opt, NULL, 0}, step_lopt, &o, a.size, -1);
     lopt_statistics st = {.struct_size = sizeof st};
     require(lopt_stats(opt, -1, &st), "lopt_stats");

@@ -36,6 +36,7 @@ module lopt
     integer(c_int32_t), parameter, public :: LOPT_NONFINITE_SKIP_STEP = 0, LOPT_NONFINITE_SKIP_TENSOR = 1, LOPT_NONFINITE_ERROR = 2
     integer(c_int32_t), parameter, public :: LOPT_DECAY_ALL = 0, LOPT_DECAY_MATRICES = 1, LOPT_AVERAGE_NONE = 0, &
         LOPT_AVERAGE_GROWING = 1, LOPT_AVERAGE_EMA = 2
+    integer(c_int), parameter :: f32 = 0, f64 = 1 ! of lopt_element
 
     public :: lopt_last_error, lopt_version
 
@@ -121,14 +122,6 @@ module lopt
             import :: c_ptr
             type(c_ptr), value :: opt
         end subroutine
-        integer(c_int) function c_add_tensor(opt, name, parameter, gradient, extents, rank, index) bind(c, name="lopt_add_tensor")
-            import :: c_int, c_ptr, c_char, c_int64_t, c_int32_t
-            type(c_ptr), value :: opt, parameter, gradient
-            character(kind=c_char), intent(in) :: name(*)
-            integer(c_int64_t), intent(in) :: extents(*)
-            integer(c_int32_t), value :: rank
-            integer(c_int32_t), intent(out) :: index
-        end function
         integer(c_int) function c_add_flat(opt, parameters, gradients, table, count) bind(c, name="lopt_add_flat")
             import :: c_int, c_ptr, c_int32_t, flat_entry_t
             type(c_ptr), value :: opt, parameters, gradients
@@ -329,6 +322,26 @@ contains
         real(c_float), intent(inout), target :: parameter(..)
         real(c_float), intent(in), target :: gradient(..)
         integer, intent(out), optional :: index, status
+        call add_array(self, name, parameter, gradient, f32, index, status)
+    end subroutine
+
+    ! Stepped in f32, see lopt_add_typed. Other memory for it: step_with.
+    subroutine add_double(self, name, parameter, gradient, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        real(c_double), intent(inout), target :: parameter(..)
+        real(c_double), intent(in), target :: gradient(..)
+        integer, intent(out), optional :: index, status
+        call add_array(self, name, parameter, gradient, f64, index, status)
+    end subroutine
+
+    ! element: a lopt_element, of both.
+    subroutine add_array(self, name, parameter, gradient, element, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        type(*), intent(in), target :: parameter(..), gradient(..)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: index, status
         integer(c_int64_t) :: extents(max(1, rank(parameter)))
         integer(c_int32_t) :: number
         integer :: axis
@@ -339,35 +352,8 @@ contains
         do axis = 1, rank(parameter)
             extents(rank(parameter) + 1 - axis) = size(parameter, axis, c_int64_t)
         end do
-        call report(c_add_tensor(self%handle, trim(name)//c_null_char, c_loc(parameter), c_loc(gradient), extents, &
-            int(rank(parameter), c_int32_t), number), status, index, number)
-    end subroutine
-
-    ! Stepped in f32, see lopt_add_typed. Other memory for it: step_with.
-    subroutine add_double(self, name, parameter, gradient, index, status)
-        class(lopt_optimizer), intent(in) :: self
-        character(*), intent(in) :: name
-        real(c_double), intent(inout), target :: parameter(..)
-        real(c_double), intent(in), target :: gradient(..)
-        integer, intent(out), optional :: index, status
-        integer(c_int64_t) :: extents(max(1, rank(parameter)))
-        integer(c_int32_t) :: number
-        integer(c_int), parameter :: f64 = 1
-        integer :: axis
-        logical :: alike
-
-        if (present(index)) index = -1
-        alike = is_contiguous(parameter) .and. is_contiguous(gradient) .and. rank(parameter) == rank(gradient)
-        if (alike) alike = all(shape(parameter) == shape(gradient))
-        if (.not. alike) then
-            call refuse("parameter and gradient are to be contiguous and of the same shape", status)
-            return
-        end if
-        do axis = 1, rank(parameter)
-            extents(rank(parameter) + 1 - axis) = size(parameter, axis, c_int64_t)
-        end do
-        call report(c_add_typed(self%handle, trim(name)//c_null_char, c_loc(parameter), f64, c_loc(gradient), f64, extents, &
-            int(rank(parameter), c_int32_t), number), status, index, number)
+        call report(c_add_typed(self%handle, trim(name)//c_null_char, c_loc(parameter), element, c_loc(gradient), element, &
+            extents, int(rank(parameter), c_int32_t), number), status, index, number)
     end subroutine
 
     ! The tensors of a flat buffer, all of them or, on an error, none.
@@ -580,7 +566,7 @@ contains
 
     ! The addresses of a section such as w(1:9:2) would be those of the whole.
     logical function fits(parameter, gradient, status)
-        real(c_float), intent(in) :: parameter(..), gradient(..)
+        type(*), intent(in) :: parameter(..), gradient(..)
         integer, intent(out), optional :: status
         fits = is_contiguous(parameter) .and. is_contiguous(gradient) .and. rank(parameter) == rank(gradient)
         if (fits) fits = all(shape(parameter) == shape(gradient))

@@ -47,8 +47,8 @@ struct MetaTrain: AsyncParsableCommand {
     var effort: Double?
     @Option(help: "Of all randomness.")
     var seed: UInt64?
-    @Option(help: "Threads, of each rank; 0 is one for each processor that it may use. No result depends on it.")
-    var threads = 0
+    @OptionGroup
+    var threads: ThreadOptions
     @Option(help: "Stops after this many minutes, to be resumed.")
     var minutes: Double?
     @Option(help: "Minutes between checkpoints.")
@@ -61,7 +61,6 @@ struct MetaTrain: AsyncParsableCommand {
         if configuration != nil, recipe != nil || effort != nil {
             throw ValidationError("--configuration stands in place of --recipe and --effort")
         }
-        guard threads >= 0, threads <= 1024 else { throw ValidationError("threads is \(threads); allowed are 0 to 1024") }
         guard checkpointMinutes > 0 else {
             throw ValidationError("checkpoint-minutes is \(checkpointMinutes); it must be above 0")
         }
@@ -78,7 +77,7 @@ struct MetaTrain: AsyncParsableCommand {
             return
         }
         let directory = RunDirectory(out ?? "")
-        let workers = threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
+        let workers = threads.count
         let ranks = try OpenMPI.ranks()
         let session = try resume ? resumed(directory, workers, ranks) : begun(directory, workers, ranks)
         let progress = try MetaTrainingProgress(session: session, directory: directory, workers: workers)

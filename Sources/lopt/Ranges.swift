@@ -9,7 +9,8 @@ struct Ranges: AsyncParsableCommand {
             The last thing to do with weights that were meta-trained. Every statistic of a tensor that the log-step reads, and the \
             log-step itself, gets the range in which it lies in training runs drawn as meta-training draws them (statistics_ranges \
             of kind pooled, tensor_ranges of star), so that nothing outside of training can make steps that training never saw; and \
-            a tensor whose gradient is 0 rests (skip_idle_tensors). All other numbers stay as they are. About a minute.
+            a tensor whose gradient is 0 rests (skip_idle_tensors). All other numbers stay as they are. About a minute; the \
+            ranges do not depend on the number of threads.
 
               lopt ranges runs/pooled/weights.safetensors --out pooled.safetensors
             """)
@@ -24,13 +25,12 @@ struct Ranges: AsyncParsableCommand {
     var tail = 0.003
     @Option(help: "Of all randomness.")
     var seed: UInt64 = 1
-    @Option(help: "Threads; 0 is one for each processor. No result depends on it.")
-    var threads = 0
+    @OptionGroup
+    var threads: ThreadOptions
 
     func validate() throws {
         guard (1...1_000_000).contains(runs) else { throw ValidationError("--runs is \(runs); allowed are 1 to 1000000") }
         guard tail >= 0, tail < 0.5 else { throw ValidationError("--tail is \(tail); allowed are 0 to below 0.5") }
-        guard (0...1024).contains(threads) else { throw ValidationError("--threads is \(threads); allowed are 0 to 1024") }
     }
 
     func run() async throws {
@@ -41,8 +41,7 @@ struct Ranges: AsyncParsableCommand {
         let stages = recipe.configuration().stages, stage = stages[stages.count - 1]
         var clock = ProgressClock()
         let bounded = try await ranges.bounded(
-            named, try TaskDistribution(), unrolls: stage.unrolls, episodes: stage.episodes,
-            threads: threads == 0 ? ProcessInfo.processInfo.activeProcessorCount : threads
+            named, try TaskDistribution(), stage: stage, threads: threads.count
         ) { done in
             guard let left = clock.tick(Double(done) / Double(runs))?.left else { return }
             standardError("ranges: \(done) of \(runs) runs, about \(left) left")

@@ -31,14 +31,13 @@ struct Specialise: AsyncParsableCommand {
     var seeds = 5
     @Option(help: "Of all randomness.")
     var seed: UInt64 = 1
-    @Option(help: "Threads; 0 is one for each processor.")
-    var threads = 0
+    @OptionGroup
+    var threads: ThreadOptions
 
     func validate() throws {
         guard minutes > 0, minutes <= 1e6 else { throw ValidationError("--minutes is \(minutes); allowed is above 0 to 1000000") }
         guard (1...10_000_000).contains(steps) else { throw ValidationError("--steps is \(steps); allowed are 1 to 10000000") }
         guard (1...1000).contains(seeds) else { throw ValidationError("--seeds is \(seeds); allowed are 1 to 1000") }
-        guard (0...1024).contains(threads) else { throw ValidationError("--threads is \(threads); allowed are 0 to 1024") }
     }
 
     func run() async throws {
@@ -51,7 +50,7 @@ struct Specialise: AsyncParsableCommand {
         }
         var specialisation = try Specialisation(of: task, from: NamedWeights(weights), steps: steps)
         (specialisation.seed, specialisation.seeds) = (seed, seeds)
-        if threads > 0 { specialisation.threads = threads }
+        specialisation.threads = threads.count
         print(
             "'\(weights)' goes on with \(task.name): \(task.tensors.count) tensors, \(task.parameterCount) parameters, "
                 + "\(task.hasHeldOutLoss ? "with" : "no") held-out loss")

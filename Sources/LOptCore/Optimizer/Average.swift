@@ -44,7 +44,8 @@ extension Optimizer {
         guard count > 0 else { return }
         takeInParameters(index..<(index + 1))
         let isInPlace = areAveragesSwapped || t.progress.averaged == 0
-        guard let source = isInPlace ? t.memory.callerParameter == nil ? nil : t.memory.view.parameter : average else { throw unbound("parameter", t) }
+        guard !isInPlace || t.memory.callerParameter != nil, let source = isInPlace ? t.memory.view.parameter : average
+        else { throw unbound("parameter", t) }
         lopt_system_copy(out, source, 4 * count)
     }
 

@@ -52,7 +52,7 @@ public struct OptimizerOptions {
     /// Multiplies the weight decay that weights of kind pooled choose.
     public var learnedDecayScale = 1.0
     public var average = ParameterAverage(.none, span: 0)
-    /// For weights that know their horizon; there are none yet.
+    /// For weights that know their horizon: the steps the training will take; 0: not known.
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
     /// The caller's own threads.

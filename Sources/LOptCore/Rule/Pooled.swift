@@ -56,8 +56,14 @@ public struct LayerPosition: Equatable, Sendable {
         self.init(tensors: tensors, logTensors: ScalarMath.log(Double(tensors)), isFirst: isFirst, isLast: isLast)
     }
 
-    init(tensors: Int, logTensors: Double, isFirst: Bool, isLast: Bool) {
+    private init(tensors: Int, logTensors: Double, isFirst: Bool, isLast: Bool) {
         (self.tensors, self.logTensors, self.isFirst, self.isLast) = (tensors, logTensors, isFirst, isLast)
+    }
+
+    /// Of tensor `index`; `layers`: where the second layer and the last begin, -1 where there is none.
+    init(_ index: Int, _ layers: (second: Int, last: Int), tensors: Int, logTensors: Double) {
+        self.init(
+            tensors: tensors, logTensors: logTensors, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
     }
 }
 
@@ -96,12 +102,6 @@ extension Architecture {
     public var directionOffset: Int { horizonDecayOffset + 8 }
     public var statisticsRangesOffset: Int { directionOffset + 2 * Architecture.directionTerms }
     var pooledMetaParameters: Int { statisticsRangesOffset + 2 * (PooledTerm.statistics + 2) }
-
-    /// The range of statistic `i`, of the log-step (i = 18) and of the log-decay (i = 19).
-    public func pooledRange(_ i: Int, _ theta: UnsafePointer<Float>) -> (least: Double, most: Double) {
-        let least = theta[statisticsRangesOffset + i], most = theta[statisticsRangesOffset + PooledTerm.statistics + 2 + i]
-        return (Double(least), Double(most))
-    }
 
     /// Whether what a step does depends on the number of steps in all.
     func usesTotalSteps(_ theta: UnsafePointer<Float>) -> Bool {
@@ -144,17 +144,12 @@ extension Tensor {
 }
 
 extension Optimizer {
-    /// Where a tensor stands in its network.
-    func position(_ index: Int) -> LayerPosition {
-        LayerPosition(tensors: count, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
-    }
-
     /// Of weights of kind pooled: what a tensor's next step sees, 18 statistics not clamped, and its log-step and log-decay, which are;
     /// nil before the first step.
     public func pooledStatistics(_ index: Int) throws(LOptError) -> [20 of Double]? {
         try checkIndex(index)
         guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
-        let t = tensors[index], place = position(index)
+        let t = tensors[index], place = LayerPosition(index, layers, tensors: count, logTensors: ScalarMath.log(Double(count)))
         let logs = rule.pooledLogs(tensors + index, place, rule.pooledTime(t.progress.steps), totalSteps: totalSteps)
         var values = [20 of Double](repeating: 0)
         for i in 0..<PooledTerm.statistics { values[i] = t.pooledStatistic(i, place) }

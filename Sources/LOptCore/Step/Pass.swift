@@ -2,13 +2,13 @@
 /// next begins.
 struct Pass {
     enum Kind {
-        /// B: the gradient goes into the accumulators.
+        /// A: the gradient goes into the accumulators.
         case accumulate
-        /// C: terms of the update that need the network, and others beside them.
+        /// N: terms of the update that need the network, and others beside them.
         case network
-        /// D: terms that do not.
+        /// E: terms that do not.
         case elements
-        /// All at once, of weights of kind pooled.
+        /// P: all at once, of weights of kind pooled.
         case pooled
     }
     /// Of the update, as far as the rule has them.

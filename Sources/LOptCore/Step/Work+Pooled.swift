@@ -15,7 +15,8 @@ extension Work {
         guard t.pointee.step.isPassNeeded else { return }
         let steps = t.pointee.progress.steps
         let time = steps == constants.pooled.steps ? constants.pooled : rule.pooledTime(steps)
-        let logs = rule.pooledLogs(t, position(UnsafePointer(t)), time, totalSteps: totalSteps)
+        let place = LayerPosition(t - tensors, layers, tensors: tensorCount, logTensors: constants.logTensors)
+        let logs = rule.pooledLogs(t, place, time, totalSteps: totalSteps)
         t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
         t.pointee.step.pooled = rule.pooledStep(t, scales(t), time, decay: logs.decay)
         if !pass.writes { t.pointee.step.pooled.writes = 0 }
@@ -25,13 +26,6 @@ extension Work {
         let most = Double(Float(bitPattern: t.pointee.largestGradient)) * t.pointee.memory.view.partial_scale.squareRoot()
         t.pointee.step.pooled.epsilon = Float(max(1e-10 * most * most, 1e-36))
         t.pointee.step.pooled.scale = 1
-    }
-
-    /// Where a tensor stands in its network.
-    private func position(_ t: UnsafePointer<Tensor>) -> LayerPosition {
-        let index = t - UnsafePointer(tensors)
-        return LayerPosition(
-            tensors: tensorCount, logTensors: constants.logTensors, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
     }
 
     func pooledPass(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {

@@ -50,8 +50,8 @@ struct PooledScratch {
     let sums: MutableFloats
     /// A tile: gradient and parameter where the caller's cannot be used as they are, the parameter as it was.
     let gradient, parameter, before: MutableFloats
-    /// h and the three a_k of a tile, one behind the other.
-    let normalised: MutableFloats
+    /// h and the a_k of a tile.
+    let h, a1, a2, a3: MutableFloats
     /// Sums over the parameters that are not yet found to be finite.
     let counted: MutableFloats
 
@@ -64,8 +64,11 @@ struct PooledScratch {
         gradient = sums + Int(LOPT_SUMS_POOLED) * lanes
         parameter = gradient + tile
         before = parameter + tile
-        normalised = before + tile
-        counted = normalised + 4 * tile
+        h = before + tile
+        a1 = h + tile
+        a2 = a1 + tile
+        a3 = a2 + tile
+        counted = a3 + tile
     }
 }
 
@@ -86,7 +89,6 @@ private struct PooledTile {
     @inline(__always)
     func advance(_ sums: Sums, writes: Bool) {
         let first1 = first, first2 = first1 + plane, first3 = first2 + plane
-        let h0 = scratch.normalised, x1 = h0 + Int(LOPT_TILE), x2 = x1 + Int(LOPT_TILE), x3 = x2 + Int(LOPT_TILE)
         let takesIn = step.updates_state != 0
         @inline(__always) func decay(_ beta: Float, _ rate: Float) -> (Part, Part) {
             (lopt_part_splat(takesIn ? beta : 1), lopt_part_splat(takesIn ? rate : 0))
@@ -123,10 +125,10 @@ private struct PooledTile {
                 lopt_part_store(first2 + i, m2)
                 lopt_part_store(first3 + i, m3)
                 let h = g * r, d = lopt_part_fma(c1, m1, lopt_part_fma(c2, m2, c3 * m3)) * r
-                lopt_part_store(h0 + i, h)
-                lopt_part_store(x1 + i, m1 * r)
-                lopt_part_store(x2 + i, m2 * r)
-                lopt_part_store(x3 + i, m3 * r)
+                lopt_part_store(scratch.h + i, h)
+                lopt_part_store(scratch.a1 + i, m1 * r)
+                lopt_part_store(scratch.a2 + i, m2 * r)
+                lopt_part_store(scratch.a3 + i, m3 * r)
                 let u = lopt_part_fma(c, h, d) * lopt_part_where_negative(h * d, apart, scale)
                 u2 = lopt_part_fma(u, u, u2)
                 p2 = lopt_part_fma(before, before, p2)
@@ -173,7 +175,6 @@ private struct PooledTile {
     /// The products of h and a_k with one another.
     @inline(__always)
     func correlate(_ sums: Sums) {
-        let h0 = scratch.normalised, x1 = h0 + Int(LOPT_TILE), x2 = x1 + Int(LOPT_TILE), x3 = x2 + Int(LOPT_TILE)
         for part in stride(from: 0, to: lanes, by: Int(LOPT_PART)) {
             @inline(__always) func slot(_ number: Int) -> MutableFloats { sums.lane + (number * lanes + part) }
             @inline(__always) func sum(_ number: Int) -> Part { lopt_part_load(slot(number)) }
@@ -182,8 +183,8 @@ private struct PooledTile {
             var ha = (sum(LOPT_POOLED_HA), sum(LOPT_POOLED_HA + 1), sum(LOPT_POOLED_HA + 2))
             var i = part
             while i < count {
-                let h = lopt_part_load(h0 + i)
-                let a1 = lopt_part_load(x1 + i), a2 = lopt_part_load(x2 + i), a3 = lopt_part_load(x3 + i)
+                let h = lopt_part_load(scratch.h + i), a1 = lopt_part_load(scratch.a1 + i)
+                let a2 = lopt_part_load(scratch.a2 + i), a3 = lopt_part_load(scratch.a3 + i)
                 h2 = lopt_part_fma(h, h, h2)
                 aa = (lopt_part_fma(a1, a1, aa.0), lopt_part_fma(a2, a2, aa.1), lopt_part_fma(a3, a3, aa.2))
                 ha = (lopt_part_fma(h, a1, ha.0), lopt_part_fma(h, a2, ha.1), lopt_part_fma(h, a3, ha.2))

@@ -1,3 +1,4 @@
+import CLOptShims
 import Foundation
 import LOptCore
 
@@ -149,7 +150,7 @@ extension ParameterTree.Leaf {
         }
         let values: [Double]
         switch type.number {
-        case .f16: values = bits.map { Double(ParameterTree.half(UInt16($0))) }
+        case .f16: values = bits.map { Double(lopt_of_f16(UInt32($0))) }
         case .bf16: values = bits.map { Double(Float(bitPattern: UInt32($0) << 16)) }
         case .f32: values = bits.map { Double(Float(bitPattern: UInt32($0))) }
         case .f64: values = bits.map { Double(bitPattern: $0) }
@@ -168,18 +169,6 @@ extension ParameterTree.Leaf {
                 rest /= shape[axis]
             }
             return values[place]
-        }
-    }
-}
-
-extension ParameterTree {
-    /// IEEE 754 binary16; `Float16` is not there on every processor.
-    static func half(_ bits: UInt16) -> Float {
-        let sign: Float = bits >> 15 == 0 ? 1 : -1, exponent = Int(bits >> 10 & 31), fraction = Float(bits & 1023) / 1024
-        switch exponent {
-        case 0: return sign * fraction * 0x1p-14
-        case 31: return fraction == 0 ? sign * .infinity : .nan
-        default: return sign * (1 + fraction) * Float(sign: .plus, exponent: exponent - 15, significand: 1)
         }
     }
 }

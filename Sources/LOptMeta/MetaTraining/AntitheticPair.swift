@@ -36,7 +36,7 @@ struct PairPlan: Sendable {
 
     /// Both unrolls to their horizon.
     func runWhole(_ tasks: some TaskSource) -> PairEstimate {
-        let drawn = stage.unrolls.draw(tasks, seed: seed), settings = stage.episodes?.amend(drawn, seed: seed) ?? drawn
+        let settings = stage.draw(tasks, seed: seed)
         var estimate = PairEstimate()
         estimate.direction = direction()
         var values: [Double] = []

@@ -203,3 +203,8 @@ extension MetaParameterGroup: Codable, CaseIterable {
     /// For messages.
     static var names: String { all.map { "\($0.name)" }.joined(separator: ", ") }
 }
+
+extension MetaParameterGroup {
+    /// All of a rule of kind pooled.
+    static let ofPooled: [MetaParameterGroup] = [.decays, .step, .decay, .horizon, .direction]
+}

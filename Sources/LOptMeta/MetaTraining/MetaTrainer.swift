@@ -212,17 +212,18 @@ public final class MetaTrainer<Source: TaskSource> {
         return saved
     }
 
-    private func ownsPersistent(_ index: Int) -> Bool {
-        let begun = max(state.outerStep + state.pending.count - 1, 0), configuration = state.configuration
-        return ranks.owns(index % configuration.stages[configuration.stage(of: begun).index].pairs)
+    /// The stage of the last batch that was begun, when nothing is in flight.
+    private var begunStage: (index: Int, stage: MetaTrainingConfiguration.Stage) {
+        let index = state.configuration.stage(of: max(state.outerStep + state.pending.count - 1, 0)).index
+        return (index, state.configuration.stages[index])
     }
+
+    private func ownsPersistent(_ index: Int) -> Bool { ranks.owns(index % begunStage.stage.pairs) }
 
     private func revive() throws {
         let saved = state.persistent
         state.persistent = []
-        let begun = max(state.outerStep + state.pending.count - 1, 0)
-        let (index, _) = state.configuration.stage(of: begun)
-        let stage = state.configuration.stages[index]
+        let (index, stage) = begunStage
         guard !saved.isEmpty, stage.method.keepsPairs else { return }
         persistent = newPersistent(index, stage)
         guard persistent.count == saved.count else {

@@ -107,6 +107,12 @@ extension MetaTrainingConfiguration {
         public init(_ name: String, outerSteps: Int, groups: [MetaParameters.Group]) {
             (self.name, self.outerSteps, self.groups) = (name, outerSteps, groups)
         }
+
+        /// An unroll, as its episodes have it; the same for the same seed.
+        func draw(_ tasks: some TaskSource, seed: UInt64) -> RunSettings {
+            let drawn = unrolls.draw(tasks, seed: seed)
+            return (episodes ?? (method == .nres ? Episodes() : nil))?.amend(drawn, seed: seed) ?? drawn
+        }
     }
 
     public var outerSteps: Int { stages.reduce(0) { $0 + $1.outerSteps } }

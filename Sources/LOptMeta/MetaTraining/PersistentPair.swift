@@ -85,8 +85,7 @@ final class PersistentPair<Source: TaskSource>: @unchecked Sendable {
     }
 
     private func draw(_ stage: MetaTrainingConfiguration.Stage, _ life: UInt64) -> RunSettings {
-        let seed = Random.mix(plan.seed ^ Random.mix(life)), drawn = stage.unrolls.draw(tasks, seed: seed)
-        return stage.method == .nres ? (stage.episodes ?? Episodes()).amend(drawn, seed: seed) : drawn
+        stage.draw(tasks, seed: Random.mix(plan.seed ^ Random.mix(life)))
     }
 
     private func begin(_ pair: PairPlan) {

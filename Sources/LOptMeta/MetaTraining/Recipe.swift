@@ -19,7 +19,7 @@ public enum Recipe: String, CaseIterable, Sendable {
         case .pooled:
             // Many pairs that live long, each taken a little further in every outer step; the objective is that of meta-jax/.
             var stage = MetaTrainingConfiguration.Stage(
-                "pooled", outerSteps: steps(30_000), groups: [.decays, .step, .decay, .horizon, .direction])
+                "pooled", outerSteps: steps(30_000), groups: MetaParameters.Group.ofPooled)
             (stage.method, stage.pairs, stage.rounds, stage.sigma, stage.learningRate) = (.nres, 32, 2, 0.05, 6e-3)
             stage.clip = 10
             (stage.unrolls.shortestHorizon, stage.unrolls.longestHorizon, stage.unrolls.freeCost) = (100, 12_000, 30_000)
@@ -29,7 +29,6 @@ public enum Recipe: String, CaseIterable, Sendable {
             stage.episodes = episodes
             configuration = MetaTrainingConfiguration(stages: [stage])
             (configuration.rule, configuration.delay, configuration.averaging) = (.pooled, 1, 0.995)
-            configuration.objective.cap = 1.4
         case .star, .starAuthorsRule:
             // The nominal term alone, which few numbers describe: first its size, then its late decay, which only long unrolls
             // see, then both. The network's hundreds made it worse each time (docs/meta-training.md).

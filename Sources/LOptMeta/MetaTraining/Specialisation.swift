@@ -36,7 +36,7 @@ public struct Specialisation: Sendable {
         let rule = base.weights.architecture, isPooled = rule.kind == .pooled
         var stage = MetaTrainingConfiguration.Stage(
             "workload", outerSteps: 4000,
-            groups: isPooled ? [.decays, .step, .decay, .horizon, .direction] : [.decays, .nominal, .lateDecay])
+            groups: isPooled ? MetaParameters.Group.ofPooled : [.decays, .nominal, .lateDecay])
         stage.sigma = 0.04
         stage.clip = 2
         stage.learningRate = 4e-3

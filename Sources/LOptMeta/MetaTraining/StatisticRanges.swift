@@ -21,12 +21,12 @@ public struct StatisticRanges: Sendable {
     /// become narrower: in wider ones the weights have never been.
     ///
     /// - Parameters:
-    ///   - unrolls, episodes: of a stage of meta-training; episodes of the method nres.
+    ///   - stage: of meta-training, whose unrolls the runs are.
     ///   - progress: told how many runs are done.
     /// - Throws: `LOptMetaError` for weights that are neither of kind pooled nor have the extension tensor_scale.
     public func bounded(
-        _ weights: NamedWeights, _ tasks: some TaskSource, unrolls: UnrollDistribution, episodes: Episodes? = nil,
-        threads: Int, progress: (Int) -> Void = { _ in }
+        _ weights: NamedWeights, _ tasks: some TaskSource, stage: MetaTrainingConfiguration.Stage, threads: Int,
+        progress: (Int) -> Void = { _ in }
     ) async throws -> NamedWeights {
         let old = weights.weights.architecture
         guard old.tensorScale || old.kind == .pooled else {
@@ -35,10 +35,7 @@ public struct StatisticRanges: Sendable {
         var done = 0
         let samples = try await concurrentMap(
             (0..<runs).map { Random.mix(seed ^ Random.mix(UInt64($0))) }, threads: threads,
-            { seed in
-                let drawn = unrolls.draw(tasks, seed: seed)
-                return try StatisticRanges.samples(episodes?.amend(drawn, seed: seed) ?? drawn, weights)
-            },
+            { try StatisticRanges.samples(stage.draw(tasks, seed: $0), weights) },
             done: { _, _ in
                 done += 1
                 progress(done)

@@ -22,6 +22,7 @@
 
 #include "gru.h"
 #include "rng.h"
+#include "text.h"
 
 static const char help[] =
     "Trains a character-level language model with lopt.\n"
@@ -46,13 +47,6 @@ typedef struct settings {
     int steps, hidden, batch, length, seed, threads, save_every, sample;
     int resume, check_gradients;
 } settings;
-
-typedef struct text {
-    int *character;           /* numbers below vocab                                  */
-    int train_size, size;     /* the characters from train_size on are held out       */
-    int vocab;                /* number of different characters                       */
-    unsigned char byte[256];  /* of a character                                       */
-} text;
 
 static void fail(const char *format, ...) {
     va_list arguments;
@@ -141,49 +135,23 @@ static settings parse_options(int argc, char **argv) {
 /* ---- The text ---------------------------------------------------------------------------------------------------- */
 
 static text read_text(const char *path, int length) {
-    text t = {0};
+    text t;
     FILE *file = fopen(path, "rb");
     if (!file) fail("%s: %s (charlm TEXT trains on another file, see --help)", path, strerror(errno));
-    size_t capacity = 1 << 16, size = 0, count;
-    unsigned char *bytes = malloc(capacity);
-    while (bytes && (count = fread(bytes + size, 1, capacity - size, file)) > 0) {
-        size += count;
-        if (size > 1u << 30) fail("%s: is larger than 1 GiB", path);
-        if (size == capacity) bytes = realloc(bytes, capacity *= 2);
-    }
-    if (ferror(file)) fail("%s: %s", path, strerror(errno));
-    fclose(file);
-    t.character = malloc((size + 1) * sizeof(int));
-    if (!bytes || !t.character) fail("not enough memory");
-    t.size = (int)size;
-    t.train_size = t.size - t.size / 10;
+    const char *wrong = text_read(&t, file);
+    if (wrong) fail("%s: %s", path, wrong);
     if (t.size / 10 < length + 2) fail("%s: has %d characters; at least %d are needed", path, t.size, 10 * (length + 2));
-
-    int number[256] = {0};
-    for (int i = 0; i < t.size; i++) number[bytes[i]] = 1;
-    for (int b = 0; b < 256; b++)
-        if (number[b]) number[b] = t.vocab, t.byte[t.vocab++] = (unsigned char)b;
-    for (int i = 0; i < t.size; i++) t.character[i] = number[bytes[i]];
-    free(bytes);
     return t;
 }
 
-/* Fills the pass with windows that start at random places of characters first ... end - 1, which follow from `seed`. */
-static void draw_windows(gru_pass *pass, const text *t, int first, int end, uint64_t seed) {
-    for (int i = 0; i < pass->batch; i++) {
-        const int *window = t->character + first + rng_below(&seed, end - first - pass->length);
-        for (int k = 0; k < pass->length; k++) {
-            pass->input[k * pass->batch + i] = window[k];
-            pass->target[k * pass->batch + i] = window[k + 1];
-        }
-    }
-}
+/* The characters from here on are held out. */
+static int train_size(const text *t) { return t->size - t->size / 10; }
 
 /* Bits per character of the held-out text, over 50 draws that are always the same. */
 static double held_out_bits(const gru *model, gru_pass *pass, const text *t) {
     double loss = 0;
     for (int i = 0; i < 50; i++) {
-        draw_windows(pass, t, t->train_size, t->size, (uint64_t)i);
+        text_draw(t, pass, train_size(t), t->size, (uint64_t)i);
         gru_forward(model, pass);
         loss += gru_loss(model, pass) / 50;
     }
@@ -217,7 +185,7 @@ static void train(gru *model, lopt_optimizer *opt, gru_pass *pass, const text *t
     double bits = 0, start = milliseconds();
     int count = 0;
     for (int64_t step = steps_taken(opt); step < s->steps && !interrupted;) {
-        draw_windows(pass, t, 0, t->train_size, ((uint64_t)s->seed << 32) + (uint64_t)step);
+        text_draw(t, pass, 0, train_size(t), ((uint64_t)s->seed << 32) + (uint64_t)step);
         gru_forward(model, pass);
         bits += gru_loss(model, pass) / log(2);
         gru_backward(model, pass);
@@ -300,7 +268,7 @@ static double worst_slope(gru *model, gru_pass *pass, gru_tensor *tensor, uint64
 static int check_gradients(gru *model, gru_pass *pass, const text *t) {
     uint64_t rng = 7;
     int wrong = 0;
-    draw_windows(pass, t, 0, t->train_size, 1);
+    text_draw(t, pass, 0, train_size(t), 1);
     for (int k = 0; k < pass->batch * model->hidden; k++) pass->h[k] = rng_uniform(&rng) - 0.5f;
     gru_forward(model, pass);
     gru_loss(model, pass);

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "gru.h"
-#include "rng.h"
+#include "text.h"
 
 static const char help[] =
     "Trains a character-level language model on several MPI ranks.\n"
@@ -37,11 +37,6 @@ typedef struct settings {
     const char *text, *checkpoint;
     int steps, hidden, parts, windows, length, resume;
 } settings;
-
-typedef struct text {
-    int *character; /* numbers below vocab */
-    int size, vocab;
-} text;
 
 static int rank, ranks;
 
@@ -94,24 +89,12 @@ static settings parse_options(int argc, char **argv) {
 }
 
 static text read_text(const char *path, int length) {
-    text t = {0};
-    int number[256] = {0};
+    text t;
     FILE *file = fopen(path, "rb");
     if (!file) end(EXIT_FAILURE, path, strerror(errno));
-    fseek(file, 0, SEEK_END);
-    t.size = (int)ftell(file);
-    rewind(file);
-    unsigned char *bytes = malloc((size_t)t.size + 1);
-    t.character = malloc(((size_t)t.size + 1) * sizeof(int));
-    if (!bytes || !t.character) end(EXIT_FAILURE, "not enough memory", NULL);
-    if (fread(bytes, 1, (size_t)t.size, file) != (size_t)t.size) end(EXIT_FAILURE, path, "cannot be read");
-    fclose(file);
+    const char *wrong = text_read(&t, file);
+    if (wrong) end(EXIT_FAILURE, path, wrong);
     if (t.size < length + 2) end(EXIT_FAILURE, path, "is too short");
-    for (int i = 0; i < t.size; i++) number[bytes[i]] = 1;
-    for (int b = 0; b < 256; b++)
-        if (number[b]) number[b] = t.vocab++;
-    for (int i = 0; i < t.size; i++) t.character[i] = number[bytes[i]];
-    free(bytes);
     return t;
 }
 
@@ -128,14 +111,7 @@ typedef struct worker {
 /* The gradient of parts first ... first + count - 1 of a step's batch, count a power of 2, in the tensors. */
 static void gradient(worker *w, int64_t step, int first, int count) {
     if (count == 1) {
-        uint64_t seed = ((uint64_t)step << 16) + (uint64_t)first;
-        for (int i = 0; i < w->pass.batch; i++) {
-            const int *window = w->t.character + rng_below(&seed, w->t.size - w->pass.length);
-            for (int k = 0; k < w->pass.length; k++) {
-                w->pass.input[k * w->pass.batch + i] = window[k];
-                w->pass.target[k * w->pass.batch + i] = window[k + 1];
-            }
-        }
+        text_draw(&w->t, &w->pass, 0, w->t.size, ((uint64_t)step << 16) + (uint64_t)first);
         gru_forward(&w->model, &w->pass);
         w->loss += gru_loss(&w->model, &w->pass);
         gru_backward(&w->model, &w->pass);

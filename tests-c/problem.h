@@ -39,13 +39,13 @@ static inline int problem_add(problem *p, const char *name, int32_t rank, const 
     return p->count++;
 }
 
-/* Every element starts at a number of its own. */
+/* Where element j of tensor i starts: at a number of its own. */
+static inline float problem_start_value(int i, int64_t j) { return 0.5f * problem_random((uint64_t)i + 1, (uint64_t)j); }
+
 static inline void problem_start(problem *p) {
     for (int i = 0; i < p->count; i++) {
         problem_tensor *t = &p->tensors[i];
-        for (int64_t j = 0; j < t->elements; j++) {
-            t->parameter[j] = 0.5f * problem_random((uint64_t)i + 1, (uint64_t)j);
-        }
+        for (int64_t j = 0; j < t->elements; j++) t->parameter[j] = problem_start_value(i, j);
     }
 }
 
@@ -79,6 +79,19 @@ static inline void problem_gradient(problem *p, int64_t step) {
             t->gradient[j] = curvature * t->parameter[j] + 0.01f * problem_random(seed, (uint64_t)j);
         }
     }
+}
+
+/* The greatest difference of two runs in tensor i, relative to the way that the tensor has gone in b from where problem_start put it;
+ * infinite if a number is none. */
+static inline double problem_difference(const problem *a, const problem *b, int i) {
+    double moved = 0, difference = 0;
+    for (int64_t j = 0; j < b->tensors[i].elements; j++) {
+        double x = a->tensors[i].parameter[j], y = b->tensors[i].parameter[j];
+        if (!isfinite(x) || !isfinite(y)) return INFINITY;
+        moved = fmax(moved, fabs(y - problem_start_value(i, j)));
+        difference = fmax(difference, fabs(x - y));
+    }
+    return difference / moved;
 }
 
 static inline void problem_free(problem *p) {
@@ -128,6 +141,19 @@ static inline lopt_optimizer *problem_optimizer(problem *p, const char *weights_
     lopt_optimizer *opt = problem_create(weights_name, options);
     problem_register(p, opt);
     return opt;
+}
+
+/* Of tensor `index`, or with -1 of all together. */
+static inline lopt_statistics statistics_of(const lopt_optimizer *opt, int32_t index) {
+    lopt_statistics statistics = {.struct_size = sizeof statistics};
+    CHECK_OK(lopt_stats(opt, index, &statistics));
+    return statistics;
+}
+
+static inline lopt_information information_of(const lopt_optimizer *opt) {
+    lopt_information information = {.struct_size = sizeof information};
+    CHECK_OK(lopt_info(opt, &information));
+    return information;
 }
 
 /* State, counters, options and parameters, as one piece of memory. */

@@ -15,12 +15,6 @@ static double rate(int32_t average, double span, int64_t t) {
     return average == LOPT_AVERAGE_GROWING ? span / ((double)t + span) : 1 / fmin((double)t + 1, span);
 }
 
-static lopt_information information_of(const lopt_optimizer *opt) {
-    lopt_information information = {.struct_size = sizeof information};
-    CHECK_OK(lopt_info(opt, &information));
-    return information;
-}
-
 static float *average_of(const lopt_optimizer *opt, const problem *p, int i) {
     float *average = check_memory(4 * (size_t)p->tensors[i].elements);
     CHECK_OK(lopt_average_get(opt, i, average, p->tensors[i].elements));

@@ -17,12 +17,6 @@ static void set_tensor(lopt_optimizer *opt, int32_t index, double lr_scale, doub
     CHECK_OK(lopt_set_tensor_options(opt, index, &options));
 }
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics statistics = {.struct_size = sizeof statistics};
-    CHECK_OK(lopt_stats(opt, index, &statistics));
-    return statistics;
-}
-
 static double most(double a, double b) { return a > b ? a : b; }
 static double least(double a, double b) { return a < b ? a : b; }
 

@@ -49,17 +49,6 @@ static void destroy_all(parts *all) {
     for (int part = 0; part < all->count; part++) lopt_destroy(all->opt[part]);
 }
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics s = {.struct_size = sizeof s};
-    CHECK_OK(lopt_stats(opt, index, &s));
-    return s;
-}
-static lopt_information information_of(lopt_optimizer *opt) {
-    lopt_information i = {.struct_size = sizeof i};
-    CHECK_OK(lopt_info(opt, &i));
-    return i;
-}
-
 static int same_parameters(const problem *p, const problem *q) {
     int same = 1;
     for (int i = 0; i < p->count; i++) {

@@ -18,12 +18,6 @@ static void set_gradients(float *g, int step) {
     for (int j = 0; j < SIZE; j++) g[j] = problem_random(2 + (uint64_t)step, (uint64_t)j);
 }
 
-static lopt_information information_of(lopt_optimizer *opt) {
-    lopt_information information = {.struct_size = sizeof information};
-    CHECK_OK(lopt_info(opt, &information));
-    return information;
-}
-
 /* With the buffers at once, or bound later; beside tensors that were there before. */
 static void test_table_adds_what_single_calls_add(int is_late, int threads) {
     lopt_options options = problem_options();

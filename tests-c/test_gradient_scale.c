@@ -5,12 +5,6 @@
 static const double factors[] = {-1, 1.0 / 32, 3, -0.1, 1 / 65536.0, 1e4};
 enum { FACTORS = sizeof factors / sizeof *factors };
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics statistics = {.struct_size = sizeof statistics};
-    CHECK_OK(lopt_stats(opt, index, &statistics));
-    return statistics;
-}
-
 /* What a caller would multiply, multiplied. */
 static void multiply(problem *p, double factor) {
     for (int i = 0; i < p->count; i++) {

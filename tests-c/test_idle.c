@@ -8,12 +8,6 @@ static lopt_optimizer *make(const char *weights_name, int threads, double decay,
     return problem_optimizer(p, weights_name, &options);
 }
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics statistics = {.struct_size = sizeof statistics};
-    CHECK_OK(lopt_stats(opt, index, &statistics));
-    return statistics;
-}
-
 static void rest(problem *p, int i, int denormal) {
     for (int64_t j = 0; j < p->tensors[i].elements; j++) {
         p->tensors[i].gradient[j] = denormal ? 1e-40f * problem_random(5, (uint64_t)j) : j % 2 ? -0.0f : 0;

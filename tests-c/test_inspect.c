@@ -8,12 +8,6 @@ static lopt_gradients look(lopt_optimizer *opt, int32_t index) {
     return g;
 }
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics s = {.struct_size = sizeof s};
-    CHECK_OK(lopt_stats(opt, index, &s));
-    return s;
-}
-
 static double squares(const problem_tensor *t, double scale) {
     double sum = 0;
     for (int64_t j = 0; j < t->elements; j++) sum += pow(scale * t->gradient[j], 2);

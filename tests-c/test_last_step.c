@@ -19,12 +19,6 @@ static lopt_optimizer *make(lopt_nonfinite policy) {
     return opt;
 }
 
-static lopt_statistics statistics_of(const lopt_optimizer *opt, int32_t index) {
-    lopt_statistics statistics = {.struct_size = sizeof statistics};
-    CHECK_OK(lopt_stats(opt, index, &statistics));
-    return statistics;
-}
-
 /* The last step was that of these tensors: their numbers as they are one by one, weighted by their sizes. */
 static void check_last(const lopt_optimizer *opt, unsigned members, int line) {
     lopt_statistics all = statistics_of(opt, -1);

@@ -16,12 +16,6 @@ enum { BAD_NUMBERS = sizeof bad_numbers / sizeof *bad_numbers };
 
 static void put(float *at, uint32_t bits) { memcpy(at, &bits, 4); }
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics statistics = {.struct_size = sizeof statistics};
-    CHECK_OK(lopt_stats(opt, index, &statistics));
-    return statistics;
-}
-
 static lopt_optimizer *make(int32_t policy, int32_t threads, problem *p) {
     lopt_options options = problem_options();
     lopt_optimizer *opt;

@@ -20,12 +20,6 @@ static lopt_optimizer *make(problem *p, const lopt_options *options, float horiz
     return opt;
 }
 
-static lopt_information information_of(lopt_optimizer *opt) {
-    lopt_information information = {.struct_size = sizeof information};
-    CHECK_OK(lopt_info(opt, &information));
-    return information;
-}
-
 static void test_information_tells_of_the_horizon(void) {
     problem p;
     lopt_options options = problem_options();

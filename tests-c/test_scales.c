@@ -21,12 +21,6 @@ static void set_tensor(lopt_optimizer *opt, int32_t index, double lr_scale, doub
     CHECK_OK(lopt_set_tensor_options(opt, index, &options));
 }
 
-static lopt_statistics statistics_of(lopt_optimizer *opt, int32_t index) {
-    lopt_statistics statistics = {.struct_size = sizeof statistics};
-    CHECK_OK(lopt_stats(opt, index, &statistics));
-    return statistics;
-}
-
 static void check_same(const problem *a, const problem *b, const char *what) {
     for (int i = 0; i < a->count; i++) {
         check_context("%s, tensor %s", what, a->tensors[i].name);

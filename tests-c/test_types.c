@@ -252,7 +252,7 @@ static void test_checkpoints_restore_between_types(const char *weights, int from
 /* Every number of 16 bits, read, left alone, and met by rounding from everywhere around it. */
 static void test_every_number_is_converted_right(int type) {
     enum { COUNT = 65536 };
-    uint16_t *all = check_memory(2 * COUNT), *seen = check_memory(2 * COUNT);
+    uint16_t *all = check_memory(2 * COUNT);
     float *gradient = check_memory(4 * COUNT), *wide = check_memory(4 * COUNT);
     int64_t shape[1] = {COUNT};
     lopt_options options = some_options(1);
@@ -294,7 +294,7 @@ static void test_every_number_is_converted_right(int type) {
         CHECK_INT(wrong, 0);
     }
     lopt_destroy(opt), lopt_destroy(f32);
-    free(all), free(seen), free(gradient), free(wide);
+    free(all), free(gradient), free(wide);
 }
 
 /* f64 keeps what f32 does not have until a step changes the f32; what f32 cannot hold is not finite. */

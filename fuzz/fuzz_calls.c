@@ -8,14 +8,16 @@
 
 enum { OPTIMIZERS = 2, WEIGHTS = 2, SAVED = 2, POOL = 2048, MOST_CALLS = 64 };
 
-/* A tensor of POOL elements may begin anywhere in the first half. */
-static float parameters[2 * POOL], gradients[2 * POOL];
+/* A tensor of POOL elements, of up to 8 bytes each, may begin anywhere in the first third, and some bytes beside a float. */
+enum { FLOATS = 3 * POOL + 1 };
+static float parameters[FLOATS], gradients[FLOATS], parameters_before[FLOATS], gradients_before[FLOATS];
 static char directory[64], paths[3][96];
 
 typedef struct host {
     const uint8_t *at, *end;
     fuzz_books books;
     lopt_optimizer *opt[OPTIMIZERS];
+    int is_swapped[OPTIMIZERS]; /* averages are where parameters were */
     lopt_weights *weights[WEIGHTS];
     struct { void *bytes; size_t size; uint32_t contents; } saved[SAVED];
 } host;
@@ -91,13 +93,18 @@ static lopt_options some_options(host *h) {
     if (which & 64) o.struct_size = next(h);
     o.allocator = fuzz_allocator(&h->books);
     if ((which & 192) == 192) o.allocator.deallocate = NULL;
+    if ((which & 192) == 128) o.average = PICK(h, choices), o.average_span = a_number(h);
     return o;
 }
 
 /* ---- One call ----------------------------------------------------------------------------------------------------- */
 
-/* Bytes of what the optimizer holds, with memory that does not fail. Parameters only if all are bound. */
+static int *swapped(host *h, const lopt_optimizer *opt) { return &h->is_swapped[opt == h->opt[0] ? 0 : 1]; }
+
+/* Bytes of what the optimizer holds, with memory that does not fail. Parameters only if all are bound; nothing of averages that
+ * are where parameters were. */
 static void *held(host *h, const lopt_optimizer *opt, size_t *size) {
+    if (opt && *swapped(h, opt)) return NULL;
     fuzz_books before = h->books;
     h->books.fail_at = 0;
     int bound = opt && lopt_state_size(opt, LOPT_WITH_PARAMETERS, size) == LOPT_OK;
@@ -118,7 +125,7 @@ static void create(host *h) {
         return;
     }
     lopt_destroy(h->opt[slot]);
-    h->opt[slot] = made;
+    h->opt[slot] = made, h->is_swapped[slot] = 0;
 }
 
 static void make_weights(host *h) {
@@ -143,6 +150,15 @@ static void make_weights(host *h) {
     }
     lopt_weights_free(h->weights[slot]);
     h->weights[slot] = made;
+}
+
+/* Types good and bad, at addresses of any alignment. */
+static lopt_status add_typed(host *h, lopt_optimizer *opt, float *p, const float *g, const int64_t *shape, int32_t rank, int is_odd) {
+    static const int types[] = {LOPT_F16, LOPT_BF16, LOPT_F64, LOPT_F32, LOPT_F16, LOPT_F64, LOPT_BF16, LOPT_F32, 4, -1};
+    int parameter = PICK(h, types), gradient = PICK(h, types);
+    unsigned odd = is_odd ? next(h) : 0;
+    return lopt_add_typed(opt, a_name(h), p ? (char *)p + odd % 4 : NULL, (lopt_element)parameter,
+                          g ? (const char *)g + odd / 4 % 4 : NULL, (lopt_element)gradient, shape, rank, NULL);
 }
 
 static lopt_status add(host *h, lopt_optimizer *opt) {
@@ -172,6 +188,7 @@ static lopt_status add(host *h, lopt_optimizer *opt) {
         PROMISE(status != LOPT_OK);
         return status;
     }
+    if (null == 6 || null == 7) return add_typed(h, opt, p, g, shape, rank, null == 6);
     const char *name = a_name(h);
     return lopt_add_tensor(opt, name, p, g, null == 4 ? NULL : shape, rank, null & 8 ? NULL : &index);
 }
@@ -251,6 +268,15 @@ static void fill(host *h) {
     float value = an_element(h);
     float *to = which & 1 ? parameters : gradients;
     unsigned count = which & 2 ? 1 : 1 + next(h) * 8u;
+    if (which & 8) { /* one number of another type, several times */
+        static const double wide[] = {0.01, 1e300, -1e-300, 0x1p50, 1.0 / 3, -7, NAN, -INFINITY};
+        static const uint16_t half[] = {0x3c00, 0x3f80, 1, 0x7bff, 0x7c00, 0x7f80, 0xffff, 0x8000};
+        char *bytes = (char *)to;
+        size_t size = which & 16 ? 8 : 2;
+        for (unsigned i = 0; i < count && begin * 4 + (i + 1) * size <= 4 * FLOATS; i++)
+            memcpy(bytes + begin * 4 + i * size, which & 16 ? (const void *)&wide[which >> 5] : (const void *)&half[which >> 5], size);
+        return;
+    }
     for (unsigned i = begin; i < POOL && i < begin + count; i++) to[i] = which & 4 ? value * (float)(i % 13) : value;
 }
 
@@ -278,19 +304,30 @@ static lopt_status step_with(host *h, lopt_optimizer *opt) {
     return lopt_step_with(opt, which & 2 ? an_index(h) % 8 : count, which == 4 ? NULL : p, which == 6 ? NULL : g);
 }
 
+static lopt_status average(host *h, lopt_optimizer *opt) {
+    static float out[POOL];
+    static const int64_t counts[] = {1, 16, 6, 0, -1};
+    if (next(h) & 1) return lopt_average_get(opt, an_index(h), out, PICK(h, counts));
+    lopt_status status = lopt_average_swap(opt);
+    if (status == LOPT_OK) *swapped(h, opt) ^= 1;
+    return status;
+}
+
 static lopt_status set_number(host *h, lopt_optimizer *opt) {
     switch (next(h) % 4) {
     case 0: return lopt_set_gradient_scale(opt, a_number(h));
     case 2: return lopt_set_total_steps(opt, (int64_t)next(h) % 9 - 1);
+    case 3: return average(h, opt);
     default: return lopt_set_lr_scale(opt, a_number(h));
     }
 }
 
-/* Calls on an optimizer: when one fails, everything is as it was. */
+/* Calls on an optimizer: when one fails, everything is as it was; gradients are so whatever it returns. */
 static void call(host *h, unsigned code) {
     lopt_optimizer *opt = an_optimizer(h);
     size_t size = 0, size_now = 0;
     void *before = held(h, opt, &size);
+    memcpy(parameters_before, parameters, sizeof parameters), memcpy(gradients_before, gradients, sizeof gradients);
     lopt_status status = LOPT_OK;
     switch (code) {
     case 0: status = next(h) % 4 == 3 ? add_flat(h, opt) : add(h, opt); break;
@@ -308,11 +345,13 @@ static void call(host *h, unsigned code) {
     }
     PROMISE(fuzz_is_status(status));
     PROMISE(status != LOPT_ERROR_WEIGHTS);
+    PROMISE(memcmp(gradients, gradients_before, sizeof gradients) == 0);
     if (status == LOPT_ERROR_NO_MEMORY) PROMISE(h->books.refused);
     if (status < 0) {
         fuzz_check_message();
         void *now = held(h, opt, &size_now);
         PROMISE(size == size_now && (!before || memcmp(before, now, size) == 0));
+        PROMISE(memcmp(parameters, parameters_before, sizeof parameters) == 0);
         free(now);
     }
     free(before);
@@ -335,7 +374,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         atexit(clear_files);
     }
     clear_files();
-    for (int i = 0; i <= POOL; i++) parameters[i] = 0.01f * (float)(i % 29 - 14), gradients[i] = 0.02f * (float)(i % 23 - 11);
+    /* With so few digits they are finite for every type. */
+    for (int i = 0; i < FLOATS; i++) parameters[i] = 0x1p-7f * (float)(i % 29 - 14), gradients[i] = 0x1p-6f * (float)(i % 23 - 11);
     for (int i = 0; i < MOST_CALLS && h.at < h.end; i++) {
         unsigned code = next(&h) % 24;
         h.books.refused = 0;
@@ -348,7 +388,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         case 15: {
             unsigned slot = next(&h) % OPTIMIZERS;
             lopt_destroy(h.opt[slot]);
-            h.opt[slot] = NULL;
+            h.opt[slot] = NULL, h.is_swapped[slot] = 0;
             break;
         }
         case 16: {

@@ -63,5 +63,17 @@ int main(int count, char **arguments) {
         20, 3, 12, 0, 0, 2, 15, 1, 16, 0, 8, 0, 0, 0, 0,
     };
     write_seed("calls", "every-call", program, sizeof program, -1);
+    static const uint8_t types[] = {
+        11, 0, 128, 2, 0, 2,                      /* create, with an average */
+        0, 0, 0, 2, 1, 2, 0, 1, 6, 0, 1, 5, 0,    /* add [2, 3] "a", f16 and bf16, at odd addresses */
+        0, 0, 0, 1, 4, 4, 1, 7, 2, 2, 1,          /* add [16] "b", f64 */
+        0, 0, 0, 0, 40, 1, 7, 1, 3, 2,            /* add a number "c", bf16 and f32 */
+        1, 0, 14, 9, 0, 0, 1, 1, 0, 1, 0,         /* steps; a parameter is written */
+        3, 0, 3, 0, 1, 0, 3, 0, 3, 0,             /* the average and back */
+        3, 0, 3, 1, 0, 2, 5, 0, 0, 1, 1, 0, 6, 0, 0, 2, 0, 1,
+        19, 0, 1, 0, 0, 0, 8, 8, 60, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, /* memory that moves */
+        19, 0, 0, 2, 0, 5, 6, 8, 0, 0, 0, 0, 1, 0,
+    };
+    write_seed("calls", "types", types, sizeof types, -1);
     return 0;
 }

@@ -152,13 +152,17 @@ static void make_weights(host *h) {
     h->weights[slot] = made;
 }
 
-/* Types good and bad, at addresses of any alignment. */
-static lopt_status add_typed(host *h, lopt_optimizer *opt, float *p, const float *g, const int64_t *shape, int32_t rank, int is_odd) {
+static lopt_element a_type(host *h) {
     static const int types[] = {LOPT_F16, LOPT_BF16, LOPT_F64, LOPT_F32, LOPT_F16, LOPT_F64, LOPT_BF16, LOPT_F32, 4, -1};
-    int parameter = PICK(h, types), gradient = PICK(h, types);
+    return (lopt_element)PICK(h, types);
+}
+
+/* At addresses of any alignment. */
+static lopt_status add_typed(host *h, lopt_optimizer *opt, float *p, const float *g, const int64_t *shape, int32_t rank, int is_odd) {
+    lopt_element parameter = a_type(h), gradient = a_type(h);
     unsigned odd = is_odd ? next(h) : 0;
-    return lopt_add_typed(opt, a_name(h), p ? (char *)p + odd % 4 : NULL, (lopt_element)parameter,
-                          g ? (const char *)g + odd / 4 % 4 : NULL, (lopt_element)gradient, shape, rank, NULL);
+    return lopt_add_typed(opt, a_name(h), p ? (char *)p + odd % 4 : NULL, parameter,
+                          g ? (const char *)g + odd / 4 % 4 : NULL, gradient, shape, rank, NULL);
 }
 
 static lopt_status add(host *h, lopt_optimizer *opt) {
@@ -290,8 +294,12 @@ static lopt_status add_flat(host *h, lopt_optimizer *opt) {
         table[i].name = a_name(h), table[i].offset = PICK(h, offsets), table[i].rank = PICK(h, ranks);
         for (int axis = 0; axis < 3; axis++) table[i].shape[axis] = an_extent(h) % 13;
     }
-    return lopt_add_flat(opt, which & 1 ? NULL : parameters, which & 2 ? NULL : gradients,
-                         which == 4 ? NULL : table, (int)(which / 8 % 5) - 1);
+    float *p = which & 1 ? NULL : parameters;
+    const float *g = which & 2 ? NULL : gradients;
+    int32_t count = (int32_t)(which / 8 % 5) - 1;
+    if (which < 128) return lopt_add_flat(opt, p, g, which == 4 ? NULL : table, count);
+    lopt_element type = a_type(h);
+    return lopt_add_flat_typed(opt, p, type, g, a_type(h), which == 132 ? NULL : table, count);
 }
 
 static lopt_status step_with(host *h, lopt_optimizer *opt) {

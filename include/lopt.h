@@ -48,7 +48,7 @@
  * returned. A call that meets an optimizer in the middle of another returns INVALID_ARGUMENT where it would see or make
  * half a step; lopt_destroy does nothing then.
  *
- * NUMBERS.  Tensors are IEEE 754 binary32 ("f32") unless they are added with another type (lopt_add_typed). For given weights, shapes and gradients the result has the same
+ * NUMBERS.  Tensors are IEEE 754 binary32 ("f32") unless they are added with another type (lopt_add_typed, lopt_add_flat_typed). For given weights, shapes and gradients the result has the same
  * bits whatever the number of threads, and on AVX2, AVX-512 and Arm NEON alike; the baseline x86-64 path has no fused
  * multiply-add and rounds differently. (Networks wider than 256 units go to OpenBLAS, whose bits depend on the processor it
  * finds, and Arm flushes to 0 what rounds up to the least normal number.) Denormal numbers count as 0 in a step. The caller's
@@ -223,6 +223,17 @@ typedef enum lopt_element {
 LOPT_NODISCARD lopt_status lopt_add_typed(lopt_optimizer *opt, const char *name, void *parameter, lopt_element parameter_type,
                                           const void *gradient, lopt_element gradient_type, const int64_t *shape, int32_t rank,
                                           int32_t *index) LOPT_READS(7, 8);
+
+/* Adds the tensors of flat buffers whose elements are not f32: all parameters are of one type, all gradients of one. It is lopt_add_flat
+ * with what lopt_add_typed says of types, and as many bytes a parameter. An offset counts elements in both buffers, of 8 bytes
+ * in one of f64 and of 2 in one of bf16 or f16.
+ *
+ *     lopt_add_flat_typed(opt, parameters, LOPT_BF16, gradients, LOPT_F32, table, 2);
+ *
+ * Errors: as lopt_add_flat, and INVALID_ARGUMENT (a type out of range). */
+LOPT_NODISCARD lopt_status lopt_add_flat_typed(lopt_optimizer *opt, void *parameters, lopt_element parameter_type,
+                                               const void *gradients, lopt_element gradient_type, const lopt_flat_entry *table,
+                                               int32_t count) LOPT_READS(6, 7);
 
 /* Adds a tensor of the same network that another optimizer steps: of layers that have an optimizer each, of a rank that owns a part
  * of the tensors (lopt_mpi.h). What a step needs to know of other tensors is their number and their shapes, so optimizers that were

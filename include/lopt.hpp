@@ -251,6 +251,14 @@ public:
         return Errors::check(
             lopt_add_flat(handle_, parameters, gradients, std::data(table), static_cast<std::int32_t>(std::size(table))));
     }
+    /* Of elements that are not float, see lopt_add_flat_typed. */
+    template <class Table>
+    Result add_flat_typed(void *parameters, lopt_element parameter_type, const void *gradients, lopt_element gradient_type,
+                          const Table &table) {
+        if (std::size(table) > INT32_MAX) return Errors::fail(LOPT_ERROR_INVALID_ARGUMENT, "the table has 2^31 entries or more");
+        return Errors::check(lopt_add_flat_typed(handle_, parameters, parameter_type, gradients, gradient_type, std::data(table),
+                                                 static_cast<std::int32_t>(std::size(table))));
+    }
     /* A tensor of the network that another optimizer steps. */
     Result add_elsewhere(const std::string &name, const Shape &shape, std::int32_t *index = nullptr) {
         return Errors::check(lopt_add_elsewhere(handle_, name.c_str(), shape.extents(), shape.rank(), index));

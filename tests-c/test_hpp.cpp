@@ -270,6 +270,13 @@ void test_types() {
         other.step();
     }
     CHECK(v == std::vector<double>(w.begin(), w.end()) && w[0] != 0.5f);
+    std::vector<double> flat(6, 0.5);
+    const lopt_flat_entry table[] = {{"w", 0, 2, {2, 3}}};
+    lopt::Optimizer third;
+    third.add_flat_typed(flat.data(), LOPT_F64, dw.data(), LOPT_F32, table);
+    for (int step = 0; step < 3; step++) third.step();
+    CHECK(v == flat);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "table[0]", [&] { third.add_flat_typed(flat.data(), LOPT_F64, dw.data(), LOPT_F32, table); }));
     CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "taken", [&] { other.add_typed("w", nullptr, LOPT_F16, nullptr, LOPT_BF16, {2}); }));
 }
 

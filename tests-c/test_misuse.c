@@ -101,6 +101,12 @@ static void test_null_is_refused_by_name(void) {
     REFUSED(lopt_add_flat(opt, memory, gradient, entries, 2), "table[1]: name", "NULL");
     REFUSED(lopt_add_flat(opt, memory, gradient, entries, -1), "count is -1", "negative");
     REFUSED(lopt_add_flat(opt, memory, gradient, entries, INT32_MIN), "count is", "negative");
+    REFUSED(lopt_add_flat_typed(NULL, memory, LOPT_BF16, gradient, LOPT_F64, entries, 1), "opt", "NULL");
+    REFUSED(lopt_add_flat_typed(opt, memory, LOPT_BF16, gradient, LOPT_F64, NULL, 1), "table", "NULL");
+    REFUSED(lopt_add_flat_typed(opt, memory, LOPT_BF16, gradient, LOPT_F16, entries, 2), "table[1]: name", "NULL");
+    REFUSED(lopt_add_flat_typed(opt, memory, LOPT_BF16, gradient, LOPT_F64, entries, -1), "count is -1", "negative");
+    REFUSED(lopt_add_flat_typed(opt, memory, (lopt_element)4, gradient, LOPT_F64, entries, 1), "parameter_type is 4", "0 to 3");
+    REFUSED(lopt_add_flat_typed(opt, memory, LOPT_F16, gradient, (lopt_element)-1, NULL, 0), "gradient_type is -1", "0 to 3");
     REFUSED(lopt_bind(NULL, 0, memory, gradient), "opt", "NULL");
     REFUSED(lopt_bind_many(NULL, 0, NULL), "opt", "NULL");
     REFUSED(lopt_bind_many(opt, 1, NULL), "bindings", "NULL");

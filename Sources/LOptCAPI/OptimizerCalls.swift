@@ -132,6 +132,10 @@ private func elementType(_ type: lopt_element, _ name: StaticString) throws(LOpt
     return type
 }
 
+private func elementTypes(_ parameter: lopt_element, _ gradient: lopt_element) throws(LOptError) -> ElementTypes {
+    ElementTypes(parameter: try elementType(parameter, "parameter_type"), gradient: try elementType(gradient, "gradient_type"))
+}
+
 @inline(never)
 private func add(
     _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ parameter: UnsafeMutablePointer<Float>?,
@@ -142,8 +146,7 @@ private func add(
         guard let name else { throw missing("name") }
         try checkRank(rank)
         guard rank == 0 || shape != nil else { throw missing("shape") }
-        let types = ElementTypes(
-            parameter: try elementType(parameterType, "parameter_type"), gradient: try elementType(gradientType, "gradient_type"))
+        let types = try elementTypes(parameterType, gradientType)
         let length = lopt_system_length(name, Optimizer.longestName + 1)
         let added = try adding(handle) { opt throws(LOptError) in
             try opt.pointee.optimizer.addTensor(
@@ -175,13 +178,22 @@ public func lopt_add_flat(
     _ handle: OpaquePointer!, _ parameters: UnsafeMutablePointer<Float>!, _ gradients: UnsafePointer<Float>!,
     _ table: UnsafePointer<lopt_flat_entry>!, _ count: Int32
 ) -> lopt_status {
+    lopt_add_flat_typed(handle, parameters, LOPT_F32, gradients, LOPT_F32, table, count)
+}
+
+@implementation @_cdecl("lopt_add_flat_typed")
+public func lopt_add_flat_typed(
+    _ handle: OpaquePointer!, _ parameters: UnsafeMutableRawPointer!, _ parameterType: lopt_element,
+    _ gradients: UnsafeRawPointer!, _ gradientType: lopt_element, _ table: UnsafePointer<lopt_flat_entry>!, _ count: Int32
+) -> lopt_status {
     status { () throws(LOptError) in
         guard count >= 0 else { throw LOptError(.invalidArgument, "count is \(count); it must not be negative") }
         guard count == 0 || table != nil else { throw missing("table") }
+        let types = try elementTypes(parameterType, gradientType)
         _ = try adding(handle) { opt throws(LOptError) in
             for i in 0..<Int(count) {
                 do throws(LOptError) {
-                    try add(table + i, parameters, gradients, to: &opt.pointee.optimizer)
+                    try add(table + i, parameters, gradients, types, to: &opt.pointee.optimizer)
                 } catch {
                     for _ in 0..<i { opt.pointee.optimizer.removeLastTensor() }
                     throw LOptError(error.status, "table[\(i)]: \(error.message)")
@@ -194,8 +206,8 @@ public func lopt_add_flat(
 }
 
 private func add(
-    _ entry: UnsafePointer<lopt_flat_entry>, _ parameters: UnsafeMutablePointer<Float>?, _ gradients: UnsafePointer<Float>?,
-    to optimizer: inout Optimizer
+    _ entry: UnsafePointer<lopt_flat_entry>, _ parameters: UnsafeMutableRawPointer?, _ gradients: UnsafeRawPointer?,
+    _ types: ElementTypes, to optimizer: inout Optimizer
 ) throws(LOptError) {
     guard let name = entry.pointee.name else { throw missing("name") }
     try checkRank(entry.pointee.rank)
@@ -203,17 +215,19 @@ private func add(
     guard offset >= 0 && offset <= 1 << 48 else {
         throw LOptError(.invalidArgument, "offset is \(offset); allowed are 0 to 2^48 elements")
     }
-    let bytes = UInt(offset) * 4
-    guard UInt(bitPattern: parameters) <= UInt.max - bytes, UInt(bitPattern: gradients) <= UInt.max - bytes else {
+    let parameterBytes = Int(offset) * types.parameter.bytes, gradientBytes = Int(offset) * types.gradient.bytes
+    guard UInt(bitPattern: parameters) <= UInt.max - UInt(parameterBytes), UInt(bitPattern: gradients) <= UInt.max - UInt(gradientBytes)
+    else {
         throw LOptError(.invalidArgument, "offset \(offset) reaches past the end of the address space")
     }
     // The last field.
     let shape = UnsafeRawPointer(entry + 1) - Int(LOPT_MAX_RANK) * 8
     _ = try optimizer.addTensor(
         name: UnsafeRawBufferPointer(start: name, count: lopt_system_length(name, Optimizer.longestName + 1)),
-        parameter: parameters.map { $0 + Int(offset) }, gradient: gradients.map { $0 + Int(offset) },
+        parameter: parameters.map { ($0 + parameterBytes).assumingMemoryBound(to: Float.self) },
+        gradient: gradients.map { ($0 + gradientBytes).assumingMemoryBound(to: Float.self) },
         shape: UnsafeBufferPointer(start: shape.assumingMemoryBound(to: Int64.self), count: Int(entry.pointee.rank)),
-        startsThreads: false)
+        types: types, startsThreads: false)
 }
 
 private func checkRank(_ rank: Int32) throws(LOptError) {

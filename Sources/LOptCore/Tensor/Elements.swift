@@ -7,7 +7,7 @@ public enum ElementType: Int32, Sendable {
     case bf16 = 2
     case f16 = 3
 
-    var bytes: Int {
+    public var bytes: Int {
         switch self {
         case .f32: 4
         case .f64: 8

@@ -15,9 +15,13 @@
 !     end do
 !     call opt%destroy()
 !
-! What a call means, its units and errors: lopt.h. Arrays are real(c_float), or both real(c_double) where they are added, of any rank
-! to 8, contiguous; their addresses are
+! What a call means, its units and errors: lopt.h. Arrays are real(c_float), of any rank to 8, contiguous; their addresses are
 ! kept, so they are to have the target attribute (or be pointers) and to stay where they are: after a reallocation, bind.
+! Where they are added, both may be real(c_double), and either or both of 16 bits, which Fortran has no real kind for:
+! integer(c_int16_t), with the bits of bf16 or f16.
+!
+!     call opt%add("w", w, dw, LOPT_BF16)        ! integer(c_int16_t), target :: w(64, 128); dw the same, or real(c_float)
+!
 ! The rule looks at rows and columns and does not mind which is which: w(64, 128), whose first index runs fastest, is what C
 ! calls [128][64].
 !
@@ -36,7 +40,9 @@ module lopt
     integer(c_int32_t), parameter, public :: LOPT_NONFINITE_SKIP_STEP = 0, LOPT_NONFINITE_SKIP_TENSOR = 1, LOPT_NONFINITE_ERROR = 2
     integer(c_int32_t), parameter, public :: LOPT_DECAY_ALL = 0, LOPT_DECAY_MATRICES = 1, LOPT_AVERAGE_NONE = 0, &
         LOPT_AVERAGE_GROWING = 1, LOPT_AVERAGE_EMA = 2
-    integer(c_int), parameter :: f32 = 0, f64 = 1 ! of lopt_element
+    ! Of lopt_element.
+    integer(c_int), parameter, public :: LOPT_BF16 = 2, LOPT_F16 = 3
+    integer(c_int), parameter :: f32 = 0, f64 = 1
 
     public :: lopt_last_error, lopt_version
 
@@ -104,9 +110,11 @@ module lopt
     type, public :: lopt_optimizer
         type(c_ptr) :: handle = c_null_ptr ! for other functions of lopt.h
     contains
-        generic :: add => add_single, add_double
-        procedure :: add_single, add_double
-        procedure :: create, destroy, add_flat, add_elsewhere, bind, step, step_with, step_tensor, inspect_gradients, &
+        generic :: add => add_single, add_double, add_half, add_half_single, add_single_half
+        generic :: add_flat => add_flat_single, add_flat_double, add_flat_half, add_flat_half_single, add_flat_single_half
+        procedure :: add_single, add_double, add_half, add_half_single, add_single_half
+        procedure :: add_flat_single, add_flat_double, add_flat_half, add_flat_half_single, add_flat_single_half
+        procedure :: create, destroy, add_elsewhere, bind, step, step_with, step_tensor, inspect_gradients, &
             set_lr_scale, set_total_steps, set_gradient_scale, set_tensor_options, average_get, average_swap, save, restore, &
             stats, info
     end type
@@ -122,9 +130,11 @@ module lopt
             import :: c_ptr
             type(c_ptr), value :: opt
         end subroutine
-        integer(c_int) function c_add_flat(opt, parameters, gradients, table, count) bind(c, name="lopt_add_flat")
+        integer(c_int) function c_add_flat(opt, parameters, parameter_type, gradients, gradient_type, table, count) &
+            bind(c, name="lopt_add_flat_typed")
             import :: c_int, c_ptr, c_int32_t, flat_entry_t
             type(c_ptr), value :: opt, parameters, gradients
+            integer(c_int), value :: parameter_type, gradient_type
             type(flat_entry_t), intent(in) :: table(*)
             integer(c_int32_t), value :: count
         end function
@@ -322,7 +332,7 @@ contains
         real(c_float), intent(inout), target :: parameter(..)
         real(c_float), intent(in), target :: gradient(..)
         integer, intent(out), optional :: index, status
-        call add_array(self, name, parameter, gradient, f32, index, status)
+        call add_array(self, name, parameter, f32, gradient, f32, index, status)
     end subroutine
 
     ! Stepped in f32, see lopt_add_typed. Other memory for it: step_with.
@@ -332,15 +342,52 @@ contains
         real(c_double), intent(inout), target :: parameter(..)
         real(c_double), intent(in), target :: gradient(..)
         integer, intent(out), optional :: index, status
-        call add_array(self, name, parameter, gradient, f64, index, status)
+        call add_array(self, name, parameter, f64, gradient, f64, index, status)
     end subroutine
 
-    ! element: a lopt_element, of both.
-    subroutine add_array(self, name, parameter, gradient, element, index, status)
+    ! In 16 bits; element: LOPT_BF16 or LOPT_F16, of both or of what is integer(c_int16_t). Other memory as above.
+    subroutine add_half(self, name, parameter, gradient, element, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        integer(c_int16_t), intent(inout), target :: parameter(..)
+        integer(c_int16_t), intent(in), target :: gradient(..)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: index, status
+        if (present(index)) index = -1
+        if (.not. is_half(element, status)) return
+        call add_array(self, name, parameter, element, gradient, element, index, status)
+    end subroutine
+
+    subroutine add_half_single(self, name, parameter, gradient, element, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        integer(c_int16_t), intent(inout), target :: parameter(..)
+        real(c_float), intent(in), target :: gradient(..)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: index, status
+        if (present(index)) index = -1
+        if (.not. is_half(element, status)) return
+        call add_array(self, name, parameter, element, gradient, f32, index, status)
+    end subroutine
+
+    subroutine add_single_half(self, name, parameter, gradient, element, index, status)
+        class(lopt_optimizer), intent(in) :: self
+        character(*), intent(in) :: name
+        real(c_float), intent(inout), target :: parameter(..)
+        integer(c_int16_t), intent(in), target :: gradient(..)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: index, status
+        if (present(index)) index = -1
+        if (.not. is_half(element, status)) return
+        call add_array(self, name, parameter, f32, gradient, element, index, status)
+    end subroutine
+
+    ! The types: of lopt_element.
+    subroutine add_array(self, name, parameter, parameter_type, gradient, gradient_type, index, status)
         class(lopt_optimizer), intent(in) :: self
         character(*), intent(in) :: name
         type(*), intent(in), target :: parameter(..), gradient(..)
-        integer(c_int), intent(in) :: element
+        integer(c_int), intent(in) :: parameter_type, gradient_type
         integer, intent(out), optional :: index, status
         integer(c_int64_t) :: extents(max(1, rank(parameter)))
         integer(c_int32_t) :: number
@@ -352,15 +399,66 @@ contains
         do axis = 1, rank(parameter)
             extents(rank(parameter) + 1 - axis) = size(parameter, axis, c_int64_t)
         end do
-        call report(c_add_typed(self%handle, trim(name)//c_null_char, c_loc(parameter), element, c_loc(gradient), element, &
-            extents, int(rank(parameter), c_int32_t), number), status, index, number)
+        call report(c_add_typed(self%handle, trim(name)//c_null_char, c_loc(parameter), parameter_type, c_loc(gradient), &
+            gradient_type, extents, int(rank(parameter), c_int32_t), number), status, index, number)
     end subroutine
 
-    ! The tensors of a flat buffer, all of them or, on an error, none.
-    subroutine add_flat(self, parameters, gradients, table, status)
+    ! The tensors of a flat buffer, all of them or, on an error, none. element: as above.
+    subroutine add_flat_single(self, parameters, gradients, table, status)
         class(lopt_optimizer), intent(in) :: self
         real(c_float), intent(inout), target :: parameters(..)
         real(c_float), intent(in), target :: gradients(..)
+        type(lopt_flat_entry), intent(in) :: table(:)
+        integer, intent(out), optional :: status
+        call add_table(self, parameters, f32, gradients, f32, table, status)
+    end subroutine
+
+    subroutine add_flat_double(self, parameters, gradients, table, status)
+        class(lopt_optimizer), intent(in) :: self
+        real(c_double), intent(inout), target :: parameters(..)
+        real(c_double), intent(in), target :: gradients(..)
+        type(lopt_flat_entry), intent(in) :: table(:)
+        integer, intent(out), optional :: status
+        call add_table(self, parameters, f64, gradients, f64, table, status)
+    end subroutine
+
+    subroutine add_flat_half(self, parameters, gradients, table, element, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer(c_int16_t), intent(inout), target :: parameters(..)
+        integer(c_int16_t), intent(in), target :: gradients(..)
+        type(lopt_flat_entry), intent(in) :: table(:)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: status
+        if (.not. is_half(element, status)) return
+        call add_table(self, parameters, element, gradients, element, table, status)
+    end subroutine
+
+    subroutine add_flat_half_single(self, parameters, gradients, table, element, status)
+        class(lopt_optimizer), intent(in) :: self
+        integer(c_int16_t), intent(inout), target :: parameters(..)
+        real(c_float), intent(in), target :: gradients(..)
+        type(lopt_flat_entry), intent(in) :: table(:)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: status
+        if (.not. is_half(element, status)) return
+        call add_table(self, parameters, element, gradients, f32, table, status)
+    end subroutine
+
+    subroutine add_flat_single_half(self, parameters, gradients, table, element, status)
+        class(lopt_optimizer), intent(in) :: self
+        real(c_float), intent(inout), target :: parameters(..)
+        integer(c_int16_t), intent(in), target :: gradients(..)
+        type(lopt_flat_entry), intent(in) :: table(:)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: status
+        if (.not. is_half(element, status)) return
+        call add_table(self, parameters, f32, gradients, element, table, status)
+    end subroutine
+
+    subroutine add_table(self, parameters, parameter_type, gradients, gradient_type, table, status)
+        class(lopt_optimizer), intent(in) :: self
+        type(*), intent(in), target :: parameters(..), gradients(..)
+        integer(c_int), intent(in) :: parameter_type, gradient_type
         type(lopt_flat_entry), intent(in) :: table(:)
         integer, intent(out), optional :: status
         type(flat_entry_t) :: entries(max(1, size(table)))
@@ -389,7 +487,8 @@ contains
             call refuse("an entry of the table ends beyond the buffer", status)
             return
         end do
-        call report(c_add_flat(self%handle, c_loc(parameters), c_loc(gradients), entries, int(size(table), c_int32_t)), status)
+        call report(c_add_flat(self%handle, c_loc(parameters), parameter_type, c_loc(gradients), gradient_type, entries, &
+            int(size(table), c_int32_t)), status)
     end subroutine
 
     ! A tensor of the network that another optimizer steps; extents: as Fortran has them.
@@ -571,6 +670,13 @@ contains
         fits = is_contiguous(parameter) .and. is_contiguous(gradient) .and. rank(parameter) == rank(gradient)
         if (fits) fits = all(shape(parameter) == shape(gradient))
         if (.not. fits) call refuse("parameter and gradient are to be contiguous and of the same shape", status)
+    end function
+
+    logical function is_half(element, status)
+        integer(c_int), intent(in) :: element
+        integer, intent(out), optional :: status
+        is_half = element == LOPT_BF16 .or. element == LOPT_F16
+        if (.not. is_half) call refuse("element is to be LOPT_BF16 or LOPT_F16", status)
     end function
 
     subroutine refuse(message, status)

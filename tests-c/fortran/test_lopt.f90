@@ -43,6 +43,7 @@ program test_lopt
     call memory_is_passed()
     call a_flat_buffer()
     call double_precision()
+    call sixteen_bits()
     call layers_that_have_an_optimizer_each()
     call averages()
     call options_arrive()
@@ -302,6 +303,99 @@ contains
         call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. place == -1, "a section that is not contiguous")
         call opt%destroy()
         call other%destroy()
+    end subroutine
+
+    ! The upper half of a single.
+    elemental integer(c_int16_t) function bf16(x)
+        real(c_float), intent(in) :: x
+        integer(c_int32_t) :: bits
+        bits = shiftr(transfer(x, bits), 16)
+        bf16 = int(merge(bits - 65536, bits, bits >= 32768), c_int16_t)
+    end function
+
+    ! 0.5 and whole numbers of up to 6 have no more digits than bf16, so both see the same.
+    subroutine sixteen_bits()
+        type(lopt_optimizer) :: opt, halves, mixed, masters, flat, wide
+        real(c_float), target :: w(3, 2), dw(3, 2), v(3, 2), u(3, 2)
+        integer(c_int16_t), target :: h(3, 2), dh(3, 2), m(3, 2), buffer(9), gradients(9)
+        real(c_double), target :: d(9), dd(9)
+        integer :: i, place
+        type(lopt_flat_entry) :: table(1)
+        w = 0.5
+        v = 0.5
+        h = bf16(w)
+        m = h
+        buffer = bf16(0.25)
+        buffer(3:8) = reshape(h, [6])
+        gradients = 0
+        d = 0.25_c_double
+        d(3:8) = 0.5_c_double
+        dd = 0
+        table(1) = lopt_flat_entry("w", 2_c_int64_t, [3_c_int64_t, 2_c_int64_t])
+        call opt%create()
+        call opt%add("w", w, dw)
+        call halves%create()
+        call halves%add("w", h, dh, LOPT_BF16, place)
+        call check(place == 0, "a tensor in 16 bits has a number")
+        call mixed%create()
+        call mixed%add("w", m, dw, LOPT_BF16)
+        call masters%create()
+        call masters%add("w", v, dh, LOPT_BF16)
+        call flat%create()
+        call flat%add_flat(buffer, gradients, table, LOPT_BF16)
+        call wide%create()
+        call wide%add_flat(d, dd, table)
+        do i = 1, 4
+            dw = reshape([1, 2, 3, 4, 5, 6], shape(dw)) - i
+            dh = bf16(dw)
+            gradients(3:8) = reshape(dh, [6])
+            dd(3:8) = reshape(real(dw, c_double), [6])
+            call opt%step()
+            call halves%step()
+            call mixed%step()
+            call masters%step()
+            call flat%step()
+            call wide%step()
+        end do
+        ! Rounded or cut: the upper half or one more.
+        call check(all(h - bf16(w) >= 0 .and. h - bf16(w) <= 1) .and. all(h /= bf16(0.5)), "a code in bf16")
+        call check(all(m == h), "parameters in bf16, gradients in f32")
+        call check(all(v == w), "parameters in f32, gradients in bf16")
+        call check(all(buffer(3:8) == reshape(h, [6])) .and. all(buffer([1, 2, 9]) == bf16(0.25)), "a flat buffer in bf16")
+        call check(all(d(3:8) == reshape(real(w, c_double), [6])) .and. all(d([1, 2, 9]) == 0.25), &
+            "a flat buffer in double precision")
+        call halves%destroy()
+        call halves%create()
+        ! 1 in f16, whose gradient is 1, 3 or infinite.
+        h = int(z"3c00", c_int16_t)
+        dh = int(z"3c00", c_int16_t)
+        dh(2, 1) = int(z"4200", c_int16_t)
+        u = 1
+        dw = 1
+        dw(2, 1) = 3
+        call halves%add("h", h, dh, LOPT_F16)
+        call mixed%destroy()
+        call mixed%create()
+        call mixed%add("h", u, dw)
+        call halves%step()
+        call mixed%step()
+        ! Below 1 the numbers of f16 are 2**(-11) apart, counted downwards from 1.
+        call check(all(h == int(z"3c00") - nint((1 - u) * 2048)) .and. all(u < 1), "a code in f16")
+        dh(1, 1) = int(z"7c00", c_int16_t)
+        call halves%step(status)
+        call check(status == LOPT_SKIPPED_NONFINITE, "infinite in f16")
+        call halves%add("f", m, dh, 1, place, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT .and. place == -1, "16 bits are no double precision")
+        call halves%add_flat(m, dw, table, 0, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "nor single, in a flat buffer")
+        call halves%add_flat(u, dh, table, LOPT_F16, status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "a table that ends beyond the buffer")
+        call opt%destroy()
+        call halves%destroy()
+        call mixed%destroy()
+        call masters%destroy()
+        call flat%destroy()
+        call wide%destroy()
     end subroutine
 
     subroutine layers_that_have_an_optimizer_each()

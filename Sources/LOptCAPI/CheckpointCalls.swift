@@ -12,12 +12,20 @@ private func checked(_ contents: UInt32, isRead: Bool = false) throws(LOptError)
     return CheckpointContents(rawValue: contents)
 }
 
+/// Rows of tensors take in what the other parts have, which calls the caller.
+private func saving(
+    _ handle: OpaquePointer?, _ body: (UnsafeMutablePointer<OptimizerHandle>) throws(LOptError) -> Void
+) throws(LOptError) {
+    let opt = try settled(handle)
+    if opt.pointee.optimizer.shared == 0 { return try body(opt) }
+    try changing(handle, body)
+}
+
 @implementation @_cdecl("lopt_save")
 public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try settled(handle)
         guard let path else { throw missing("path") }
-        try opt.pointee.optimizer.save(path, checked(contents))
+        try saving(handle) { opt throws(LOptError) in try opt.pointee.optimizer.save(path, checked(contents)) }
         return LOPT_OK
     }
 }
@@ -48,11 +56,11 @@ public func lopt_state_write(
     _ handle: OpaquePointer!, _ contents: UInt32, _ memory: UnsafeMutableRawPointer!, _ size: Int
 ) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try settled(handle)
         guard let memory else { throw missing("memory") }
         guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
-        try opt.pointee.optimizer.write(
-            UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
+        try saving(handle) { opt throws(LOptError) in
+            try opt.pointee.optimizer.write(UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
+        }
         return LOPT_OK
     }
 }

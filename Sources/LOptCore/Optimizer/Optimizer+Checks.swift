@@ -19,6 +19,27 @@ extension Optimizer {
         names.find(tensors) { $0.identity.name.compare(with: name) }
     }
 
+    /// These rows of a tensor of this shape can be here, and they alone.
+    @inline(never)
+    func checkRows(_ rows: Range<Int>, _ shape: UnsafeBufferPointer<Int64>) throws(LOptError) -> SharedRows {
+        guard let gather = options.gather else {
+            throw LOptError(.invalidArgument, "options.gather is not set; who has some rows of a tensor needs it to step with the others")
+        }
+        guard architecture.kind == .pooled else {
+            throw LOptError(.invalidArgument, "rows of a tensor need weights of kind pooled; with others a tensor is whole")
+        }
+        guard options.maxUpdateRatio == 0 else {
+            throw LOptError(.invalidArgument, "max_update_ratio is \(options.maxUpdateRatio); with rows of a tensor it must be 0")
+        }
+        let part = SharedRows(try RowDivision(shape), gather)
+        guard rows == part.own else {
+            throw LOptError(
+                .invalidArgument,
+                "rows are \(rows.count) from \(rows.lowerBound) on; part \(gather.part) of \(gather.parts) has \(part.own.count) from \(part.own.lowerBound) on (lopt_rows_of)")
+        }
+        return part
+    }
+
     /// What a parameter shares memory with, but for its own gradient, is refused when it gets the memory. Gradients may
     /// share memory with each other.
     func checkMemory(

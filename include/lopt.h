@@ -261,7 +261,7 @@ LOPT_NODISCARD lopt_status lopt_add_elsewhere(lopt_optimizer *opt, const char *n
  * then called on all parts in the same order, with the same tensors under the same numbers (those that are not of this kind whole on each
  * part, or on one and elsewhere on the rest), options, scales and frozen flags. They call `run` once, a step in which a
  * tensor takes its first step twice, and fail, with nothing changed, if it fails (IO) or if a part is in another call or has other
- * numbers (MISMATCH). Nothing has been written by then. `run` is called by the thread that called lopt, with (1 + 17 for each
+ * numbers or cannot do what it was called for, which has its own error (MISMATCH). Nothing has been written by then. `run` is called by the thread that called lopt, with (1 + 17 for each
  * 32768 elements of part 0) numbers for each such tensor and 3 more.
  *
  * A gradient that is not finite on one part is so for all: LOPT_NONFINITE_SKIP_STEP and _ERROR call the step off on all parts, be

@@ -15,6 +15,7 @@ typedef struct team {
     problem own[MOST_PARTS];                     /* the other tensors of the other parts */
     lopt_optimizer *opt[MOST_PARTS];
     lopt_status status[MOST_PARTS];
+    lopt_gradients found[MOST_PARTS];
     char message[MOST_PARTS][256];
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -188,6 +189,22 @@ static inline void rows_gradient(problem *p, int64_t step) {
         if ((step + i) % 5 != 0) continue;
         memset(t->gradient, 0, 4 * (size_t)t->elements);
         if (step % 2 == 1) t->gradient[t->elements - 1] = last;
+    }
+}
+
+/* Into `found` of the team. */
+static inline lopt_status inspect_body(team *t, int part, void *context) {
+    t->found[part] = (lopt_gradients){.struct_size = sizeof t->found[part]};
+    return lopt_inspect_gradients(t->opt[part], *(int32_t *)context, &t->found[part]);
+}
+
+static inline void check_counters(const team *t, lopt_optimizer *whole) {
+    for (int part = 0; part < t->parts; part++) {
+        for (int i = 0; i < SHARED; i++) {
+            const lopt_statistics here = statistics_of(t->opt[part], i), there = statistics_of(whole, i);
+            CHECK_INT(here.steps, there.steps), CHECK_INT(here.steps_idle, there.steps_idle), CHECK_INT(here.nonfinite, there.nonfinite);
+            CHECK_INT(here.steps_skipped, there.steps_skipped), CHECK_NEAR(here.step_size, there.step_size, 0);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 /* Rows of tensors on several parts: the steps have the bits of one optimizer that has the whole, whatever the number of parts, idle
- * stretches, gradients that are not finite and gathers that fail. What parts cannot do is refused. */
+ * stretches, gradients that are not finite on one of them. */
 #define _GNU_SOURCE
 #include "rows.h"
 
@@ -34,16 +34,6 @@ static void test_parts_have_all_rows_in_whole_chunks(void) {
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
-
-static void check_counters(const team *t, lopt_optimizer *whole) {
-    for (int part = 0; part < t->parts; part++) {
-        for (int i = 0; i < SHARED; i++) {
-            const lopt_statistics here = statistics_of(t->opt[part], i), there = statistics_of(whole, i);
-            CHECK_INT(here.steps, there.steps), CHECK_INT(here.steps_idle, there.steps_idle), CHECK_INT(here.nonfinite, there.nonfinite);
-            CHECK_INT(here.steps_skipped, there.steps_skipped), CHECK_NEAR(here.step_size, there.step_size, 0);
-        }
-    }
-}
 
 /* Sizes are of the rows that are here. */
 static void check_sizes(const team *t, lopt_optimizer *whole) {
@@ -208,12 +198,6 @@ static void test_nonfinite_on_one_part_is_so_for_all(lopt_nonfinite policy, int 
     problem_free(&p), problem_free(&q);
 }
 
-static lopt_gradients found[MOST_PARTS];
-static lopt_status inspect_body(team *t, int part, void *context) {
-    found[part] = (lopt_gradients){.struct_size = sizeof found[part]};
-    return lopt_inspect_gradients(t->opt[part], *(int32_t *)context, &found[part]);
-}
-
 /* Clipping goes by the norm of the whole; inspecting tells of the whole. */
 static void test_norms_are_those_of_the_whole(void) {
     problem p, q;
@@ -230,7 +214,7 @@ static void test_norms_are_those_of_the_whole(void) {
             lopt_gradients all = {.struct_size = sizeof all};
             CHECK_OK(lopt_inspect_gradients(whole, index, &all));
             CHECK_TEAM(&t, inspect_body, &index, LOPT_OK, NULL);
-            for (int part = 0; part < 3; part++) CHECK_BYTES(&found[part], &all, sizeof all);
+            for (int part = 0; part < 3; part++) CHECK_BYTES(&t.found[part], &all, sizeof all);
         }
         CHECK_OK(lopt_step(whole));
         CHECK_TEAM(&t, step_body, NULL, LOPT_OK, NULL);
@@ -252,151 +236,9 @@ static void test_norms_are_those_of_the_whole(void) {
     int32_t index = 0;
     p.tensors[0].gradient[1] = p.tensors[0].gradient[160000] = p.tensors[0].gradient[2] = INFINITY;
     CHECK_TEAM(&t, inspect_body, &index, LOPT_OK, NULL);
-    for (int part = 0; part < 3; part++) CHECK_INT(found[part].nonfinite, 3), CHECK(isinf(found[part].norm_squared));
+    for (int part = 0; part < 3; part++) CHECK_INT(t.found[part].nonfinite, 3), CHECK(isinf(t.found[part].norm_squared));
     team_free(&t), lopt_destroy(whole);
     problem_free(&p), problem_free(&q);
-}
-
-/* ---- Gathers that fail ------------------------------------------------------------------------------------------- */
-
-/* Each gather once, those of first steps and of later ones: what was called off is taken when it is called again. */
-static void test_failing_gather_changes_nothing(void) {
-    problem p, q;
-    team t;
-    lopt_options options = rows_options();
-    options.nonfinite = LOPT_NONFINITE_SKIP_TENSOR, options.max_gradient_norm = 5;
-    rows_problem(&p), rows_problem(&q);
-    lopt_optimizer *whole = problem_optimizer(&q, "pooled", &options);
-    team_create(&t, &p, "pooled", &options, 3, 0);
-    for (int step = 0; step < 5; step++) {
-        rows_gradient(&q, step), rows_gradient(&p, step);
-        if (step == 1) p.tensors[3].gradient[7] = q.tensors[3].gradient[7] = INFINITY;
-        team_copy_gradients(&t);
-        problem before;
-        rows_problem(&before);
-        for (int i = 0; i < p.count; i++) memcpy(before.tensors[i].parameter, p.tensors[i].parameter, 4 * (size_t)p.tensors[i].elements);
-        const lopt_statistics s = statistics_of(t.opt[1], -1);
-        /* In the first steps of tensors there are two. */
-        for (int gather = 0; gather < (step < 2 ? 2 : 1); gather++) {
-            check_context("step %d, gather %d", step, gather);
-            t.fail_call = t.rank_of_call + gather;
-            CHECK_TEAM(&t, step_body, NULL, LOPT_ERROR_IO, "gather returned 7");
-            check_same_parameters(&p, &before);
-            const lopt_statistics now = statistics_of(t.opt[1], -1);
-            CHECK_BYTES(&now, &s, sizeof s);
-        }
-        t.fail_call = -1;
-        CHECK_STATUS(lopt_step(whole), step == 1 ? LOPT_SKIPPED_NONFINITE : LOPT_OK);
-        CHECK_TEAM(&t, step_body, NULL, step == 1 ? LOPT_SKIPPED_NONFINITE : LOPT_OK, NULL);
-        check_same_parameters(&p, &q), check_counters(&t, whole);
-        problem_free(&before);
-    }
-    check_context("");
-    team_free(&t), lopt_destroy(whole);
-    problem_free(&p), problem_free(&q);
-}
-
-static lopt_status mixed_body(team *t, int part, void *context) {
-    int32_t all = -1;
-    (void)context;
-    return part == 1 ? inspect_body(t, part, &all) : lopt_step(t->opt[part]);
-}
-
-/* A step that one part has not taken, another scale, another call: found out before anything is written. */
-static void test_parts_that_differ_are_told(void) {
-    problem p, q;
-    team t;
-    lopt_options options = rows_options();
-    rows_problem(&p), rows_problem(&q);
-    team_create(&t, &p, "pooled", &options, 3, 1);
-    problem_gradient(&p, 0);
-    CHECK_TEAM(&t, step_body, NULL, LOPT_OK, NULL);
-    for (int i = 0; i < p.count; i++) memcpy(q.tensors[i].parameter, p.tensors[i].parameter, 4 * (size_t)p.tensors[i].elements);
-    CHECK_TEAM(&t, mixed_body, NULL, LOPT_ERROR_MISMATCH, "another call");
-    CHECK_OK(lopt_set_lr_scale(t.opt[2], 0.5));
-    CHECK_TEAM(&t, step_body, NULL, LOPT_ERROR_MISMATCH, NULL);
-    CHECK(strstr(t.message[0], "part 2")), CHECK(strstr(t.message[2], "part 0"));
-    check_same_parameters(&p, &q);
-    CHECK_OK(lopt_set_lr_scale(t.opt[2], 1));
-    t.fail_call = t.rank_of_call, t.fail_part = 1;
-    team_do(&t, step_body, NULL);
-    CHECK_INT(t.status[0], LOPT_OK), CHECK_INT(t.status[1], LOPT_ERROR_IO), CHECK_INT(t.status[2], LOPT_OK);
-    CHECK_TEAM(&t, step_body, NULL, LOPT_ERROR_MISMATCH, NULL);
-    team_free(&t);
-    problem_free(&p), problem_free(&q);
-}
-
-/* ---- Misuse ------------------------------------------------------------------------------------------------------ */
-
-#define REFUSED(call, text) (CHECK_STATUS(call, LOPT_ERROR_INVALID_ARGUMENT), CHECK_MESSAGE(text))
-
-static lopt_optimizer *alone(lopt_gather gather, const char *weights, double ratio) {
-    lopt_options options = problem_options();
-    options.gather = gather, options.max_update_ratio = ratio;
-    return problem_create(weights, &options);
-}
-
-static int gather_alone(void *context, const double *own, double *all, int64_t count) {
-    if (context) CHECK_STATUS(lopt_step(*(lopt_optimizer **)context), LOPT_ERROR_INVALID_ARGUMENT);
-    memcpy(all, own, 8 * (size_t)count);
-    return 0;
-}
-
-static void test_what_parts_cannot_do_is_refused(void) {
-    const int64_t shape[9] = {20000, 8}, negative[] = {3, -1}, empty[] = {3, 0}, *volatile nothing = NULL; /* which compilers see */
-    static float p[160000], g[160000];
-    lopt_rows rows, whole = {0, 20000}, wrong[] = {{0, 8193}, {0, 20000}, {4096, 8192}, {-1, 8192}, {0, -8192}, {INT64_MAX, 2}};
-    const lopt_gather two = {gather_alone, NULL, 0, 2}, one = {gather_alone, NULL, 0, 1}, none = {NULL, NULL, 0, 0};
-    REFUSED(lopt_rows_of(nothing, 2, 0, 1, &rows), "shape is NULL");
-    REFUSED(lopt_rows_of(shape, 2, 0, 1, NULL), "rows is NULL");
-    REFUSED(lopt_rows_of(shape, 2, 2, 2, &rows), "part is 2");
-    REFUSED(lopt_rows_of(shape, 2, -1, 2, &rows), "part is -1");
-    REFUSED(lopt_rows_of(shape, 2, 0, 0, &rows), "parts is 0; allowed are 1 to 1048576");
-    REFUSED(lopt_rows_of(shape, 0, 0, 1, &rows), "rank is 0");
-    REFUSED(lopt_rows_of(shape, 9, 0, 1, &rows), "rank is 9");
-    REFUSED(lopt_rows_of(negative, 2, 0, 1, &rows), "negative");
-    REFUSED(lopt_rows_of(empty, 2, 0, 1, &rows), "without elements");
-    lopt_options options = problem_options();
-    lopt_optimizer *opt = NULL;
-    options.gather = (lopt_gather){gather_alone, NULL, 3, 3};
-    REFUSED(lopt_create(NULL, &options, &opt), "gather.part is 3");
-    options.gather.parts = -1;
-    REFUSED(lopt_create(NULL, &options, &opt), "gather.parts is -1");
-
-    opt = alone(two, "pooled", 0);
-    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
-        REFUSED(lopt_add_rows(opt, "table", &wrong[k], p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "rows are ");
-    REFUSED(lopt_add_rows(opt, "table", &wrong[0], p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "part 0 of 2 has 12288 from 0 on (lopt_rows_of)");
-    CHECK_OK(lopt_rows_of(shape, 2, 0, 2, &rows));
-    REFUSED(lopt_add_rows(NULL, "table", &rows, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "opt is NULL");
-    REFUSED(lopt_add_rows(opt, NULL, &rows, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "name is NULL");
-    REFUSED(lopt_add_rows(opt, "table", NULL, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "rows is NULL");
-    REFUSED(lopt_add_rows(opt, "table", &rows, p, LOPT_F32, g, LOPT_F32, nothing, 2, NULL), "shape is NULL");
-    REFUSED(lopt_add_rows(opt, "table", &rows, p, (lopt_element)4, g, LOPT_F32, shape, 2, NULL), "parameter_type");
-    REFUSED(lopt_add_rows(opt, "table", &rows, p, LOPT_F32, p, LOPT_F32, shape, 2, NULL), "overlap");
-    REFUSED(lopt_add_rows(opt, "table", &rows, p, LOPT_F32, g, LOPT_F32, shape, 0, NULL), "rank is 0");
-    REFUSED(lopt_add_rows(opt, "table", &rows, p, LOPT_F32, g, LOPT_F32, empty, 2, NULL), "without elements");
-    CHECK_INT(information_of(opt).tensors, 0);
-    CHECK_OK(lopt_add_rows(opt, "table", &rows, NULL, LOPT_F32, NULL, LOPT_F32, shape, 2, NULL));
-    REFUSED(lopt_add_rows(opt, "table", &rows, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "taken");
-    REFUSED(lopt_step(opt), "is NULL");
-    lopt_destroy(opt);
-
-    opt = alone(none, "pooled", 0);
-    REFUSED(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "options.gather is not set");
-    lopt_destroy(opt), opt = alone(one, "star", 0);
-    REFUSED(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "kind pooled");
-    lopt_destroy(opt), opt = alone(one, "pooled", 0.1);
-    REFUSED(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "max_update_ratio is 0.1");
-    lopt_destroy(opt);
-    /* A gather cannot use the optimizer that is in it. */
-    lopt_optimizer *self = NULL;
-    self = opt = alone((lopt_gather){gather_alone, &self, 0, 1}, "pooled", 0);
-    g[5] = 1;
-    CHECK_OK(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL));
-    CHECK_OK(lopt_step(opt));
-    snapshot s = snapshot_of(opt, 0);
-    snapshot_free(&s), lopt_destroy(opt);
 }
 
 int main(void) {
@@ -412,8 +254,5 @@ int main(void) {
         test_nonfinite_on_one_part_is_so_for_all(LOPT_NONFINITE_ERROR, parts);
     }
     test_norms_are_those_of_the_whole();
-    test_failing_gather_changes_nothing();
-    test_parts_that_differ_are_told();
-    test_what_parts_cannot_do_is_refused();
     return check_end();
 }

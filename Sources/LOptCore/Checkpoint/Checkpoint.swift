@@ -30,9 +30,10 @@ extension Optimizer {
 
     /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
     public func save(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
-        try checkSwap()
-        if contents.contains(.parameters) { try checkParameters() }
-        try settleStatistics()
+        try settleStatistics { () throws(LOptError) in
+            try checkSwap()
+            if contents.contains(.parameters) { try checkParameters() }
+        }
         try write(to: try ByteSink(replacing: path, options.allocator), contents)
     }
 
@@ -40,11 +41,13 @@ extension Optimizer {
     public func write(
         _ memory: UnsafeMutableRawBufferPointer, _ contents: CheckpointContents
     ) throws(LOptError) {
-        let size = try checkpointSize(contents)
-        guard memory.count >= size else {
-            throw LOptError(.invalidArgument, "size is \(memory.count); the checkpoint has \(size) bytes")
+        var size = 0
+        try settleStatistics { () throws(LOptError) in
+            size = try checkpointSize(contents)
+            guard memory.count >= size else {
+                throw LOptError(.invalidArgument, "size is \(memory.count); the checkpoint has \(size) bytes")
+            }
         }
-        try settleStatistics()
         try write(to: ByteSink(memory: UnsafeMutableRawBufferPointer(rebasing: memory[..<size])), contents)
     }
 

@@ -23,14 +23,19 @@ extension Optimizer {
         _ count: Int, parameters: UnsafePointer<UnsafeMutablePointer<Float>?>,
         gradients: UnsafePointer<UnsafeMutablePointer<Float>?>, hostFloat: UInt64? = nil
     ) throws(LOptError) -> StepOutcome {
-        guard count == self.count else {
-            throw LOptError(.invalidArgument, "count is \(count); there are \(self.count) tensors, and each is to have its memory")
+        do throws(LOptError) {
+            guard count == self.count else {
+                throw LOptError(.invalidArgument, "count is \(count); there are \(self.count) tensors, and each is to have its memory")
+            }
+            for i in 0..<count {
+                tensors[i].place.previous = present(i)
+                try list(i, Binding(i, parameter: parameters[i], gradient: UnsafePointer(gradients[i])))
+            }
+            try bindListed(count)
+        } catch {
+            refuse(0..<self.count, .step)
+            throw error
         }
-        for i in 0..<count {
-            tensors[i].place.previous = present(i)
-            try list(i, Binding(i, parameter: parameters[i], gradient: UnsafePointer(gradients[i])))
-        }
-        try bindListed(count)
         do throws(LOptError) {
             return try step(hostFloat: hostFloat)
         } catch {

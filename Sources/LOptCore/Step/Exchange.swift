@@ -19,7 +19,7 @@ extension Optimizer {
     /// What an exchange is for: optimizers that are in different calls are told apart.
     enum Purpose: UInt64 { case step, inspection, firstStep, checkpoint }
 
-    private static let headNumbers = 3
+    private static let headNumbers = 3, refusal = 2.0
 
     func hasShared(_ range: Range<Int>) -> Bool { shared > 0 && range.contains { tensors[$0].memory.shared != nil } }
 
@@ -56,12 +56,20 @@ extension Optimizer {
         }
     }
 
+    /// This optimizer cannot do what it was asked for: the others are told, who would wait for its numbers.
+    @inline(never)
+    func refuse(_ range: Range<Int>, _ purpose: Purpose) {
+        guard hasShared(range) else { return }
+        do throws(LOptError) { _ = try exchangeSums(range, purpose, isRefused: true) } catch {}
+    }
+
     /// Everybody's numbers of the shared tensors of the range. They are noted with the tensors; if it throws nothing has changed.
     @inline(never)
-    func exchangeSums(_ range: Range<Int>, _ purpose: Purpose) throws(LOptError) -> Exchanged {
+    func exchangeSums(_ range: Range<Int>, _ purpose: Purpose, isRefused: Bool = false) throws(LOptError) -> Exchanged {
         var result = Exchanged()
         guard let gather = options.gather, let own = exchange, hasShared(range) else { return result }
         let all = own + exchangeRoom, count = fill(own, range, purpose)
+        if isRefused { own[1] = Optimizer.refusal }
         // What the call leaves alone is nobody's digest.
         for part in 0..<gather.parts { all[part * count] = -1 }
         let floatState = lopt_system_enter_default_float()
@@ -74,6 +82,9 @@ extension Optimizer {
                 throw LOptError(
                     .mismatch,
                     "part \(part) is in another call than part \(gather.part), or has other tensors, options or numbers of steps")
+            }
+            guard theirs[1] != Optimizer.refusal else {
+                throw LOptError(.mismatch, "part \(part) cannot do this, and says why; nothing has been changed")
             }
             if part != gather.part && theirs[1] != 0 { result.isBadElsewhere = true }
             if theirs[2] != own[2] { result.isNormTheSame = false }
@@ -182,8 +193,14 @@ extension Optimizer {
         }
     }
 
-    /// The statistics of the last step, for a checkpoint.
-    func settleStatistics() throws(LOptError) {
+    /// The statistics of the last step, for a checkpoint that can be written.
+    func settleStatistics(_ check: () throws(LOptError) -> Void) throws(LOptError) {
+        do throws(LOptError) {
+            try check()
+        } catch {
+            refuse(0..<count, .checkpoint)
+            throw error
+        }
         guard shared > 0 else { return }
         let floatState = lopt_system_enter_float()
         defer { lopt_system_restore_float(floatState) }

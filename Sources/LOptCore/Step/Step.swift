@@ -34,8 +34,7 @@ extension Optimizer {
     }
 
     private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
-        try checkSwap()
-        try checkBound(range)
+        try checkReady(range, .step, isSwapAllowed: false)
         let floatState = enterFloat(hostFloat)
         rule.holdBLAS()
         defer {
@@ -88,7 +87,7 @@ extension Optimizer {
     ) throws(LOptError) -> (nonfinite: Int64, squares: Double) {
         if let index { try checkIndex(index) }
         let range = index.map { $0..<($0 + 1) } ?? 0..<count
-        try checkBound(range)
+        try checkReady(range, .inspection, isSwapAllowed: true)
         guard !range.isEmpty else { return (0, 0) }
         let floatState = enterFloat(hostFloat)
         defer { lopt_system_restore_float(floatState) }
@@ -105,8 +104,14 @@ extension Optimizer {
         return (nonfinite, nonfinite > 0 ? .infinity : squares)
     }
 
-    private mutating func checkBound(_ range: Range<Int>) throws(LOptError) {
-        for i in range where !tensors[i].isPassedOver { try checkBound(i) }
+    private mutating func checkReady(_ range: Range<Int>, _ purpose: Purpose, isSwapAllowed: Bool) throws(LOptError) {
+        do throws(LOptError) {
+            if !isSwapAllowed { try checkSwap() }
+            for i in range where !tensors[i].isPassedOver { try checkBound(i) }
+        } catch {
+            refuse(range, purpose)
+            throw error
+        }
     }
 
     /// The floating-point environment of a step; returns that of before.

@@ -176,7 +176,7 @@ static void test_rows_that_are_missing_or_strange_are_noticed(void) {
     for (int i = 0; i < p.count; i++) CHECK_OK(lopt_add_elsewhere(wrong, i == 0 ? "-" : p.tensors[i].name, p.tensors[i].shape, p.tensors[i].rank, NULL));
     CHECK_OK(lopt_add_tensor(wrong, "embedding", NULL, NULL, (int64_t[]){20002, 8}, 2, NULL));
     CHECK_STATUS(lopt_state_read(wrong, LOPT_SHARD, s.of[0].bytes, s.of[0].size), LOPT_ERROR_MISMATCH);
-    CHECK_MESSAGE("20002 rows here, 20001");
+    CHECK_MESSAGE("of 20001 rows of 'embedding', which has 20002 rows here");
     lopt_destroy(wrong);
     /* Any damage is found. */
     for (size_t at = 9; at < s.of[0].size; at += s.of[0].size / 97 + 1) {

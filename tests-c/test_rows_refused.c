@@ -156,9 +156,9 @@ static void test_what_parts_cannot_do_is_refused(void) {
     const lopt_gather two = {gather_alone, NULL, 0, 2}, one = {gather_alone, NULL, 0, 1}, none = {NULL, NULL, 0, 0};
     REFUSED(lopt_rows_of(nothing, 2, 0, 1, &rows), "shape is NULL");
     REFUSED(lopt_rows_of(shape, 2, 0, 1, NULL), "rows is NULL");
-    REFUSED(lopt_rows_of(shape, 2, 2, 2, &rows), "part is 2");
-    REFUSED(lopt_rows_of(shape, 2, -1, 2, &rows), "part is -1");
-    REFUSED(lopt_rows_of(shape, 2, 0, 0, &rows), "parts is 0; allowed are 1 to 1048576");
+    REFUSED(lopt_rows_of(shape, 2, 2, 2, &rows), "part is 2 of 2");
+    REFUSED(lopt_rows_of(shape, 2, -1, 2, &rows), "part is -1 of 2");
+    REFUSED(lopt_rows_of(shape, 2, 0, 0, &rows), "part is 0 of 0; parts may be 1 to 1048576");
     REFUSED(lopt_rows_of(shape, 0, 0, 1, &rows), "rank is 0");
     REFUSED(lopt_rows_of(shape, 9, 0, 1, &rows), "rank is 9");
     REFUSED(lopt_rows_of(negative, 2, 0, 1, &rows), "negative");
@@ -166,14 +166,14 @@ static void test_what_parts_cannot_do_is_refused(void) {
     lopt_options options = problem_options();
     lopt_optimizer *opt = NULL;
     options.gather = (lopt_gather){gather_alone, NULL, 3, 3};
-    REFUSED(lopt_create(NULL, &options, &opt), "gather.part is 3");
+    REFUSED(lopt_create(NULL, &options, &opt), "part is 3 of 3");
     options.gather.parts = -1;
-    REFUSED(lopt_create(NULL, &options, &opt), "gather.parts is -1");
+    REFUSED(lopt_create(NULL, &options, &opt), "part is 3 of -1");
 
     opt = alone(two, "pooled", 0);
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++)
         REFUSED(lopt_add_rows(opt, "table", &wrong[k], p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "rows are ");
-    REFUSED(lopt_add_rows(opt, "table", &wrong[0], p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "part 0 of 2 has 12288 from 0 on (lopt_rows_of)");
+    REFUSED(lopt_add_rows(opt, "table", &wrong[0], p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "this part has 12288 from 0 on (lopt_rows_of)");
     CHECK_OK(lopt_rows_of(shape, 2, 0, 2, &rows));
     REFUSED(lopt_add_rows(NULL, "table", &rows, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "opt is NULL");
     REFUSED(lopt_add_rows(opt, NULL, &rows, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "name is NULL");
@@ -194,7 +194,7 @@ static void test_what_parts_cannot_do_is_refused(void) {
     lopt_destroy(opt), opt = alone(one, "star", 0);
     REFUSED(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "kind pooled");
     lopt_destroy(opt), opt = alone(one, "pooled", 0.1);
-    REFUSED(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "max_update_ratio is 0.1");
+    REFUSED(lopt_add_rows(opt, "table", &whole, p, LOPT_F32, g, LOPT_F32, shape, 2, NULL), "max_update_ratio must be 0");
     lopt_destroy(opt);
     /* A gather cannot use the optimizer that is in it. */
     lopt_optimizer *self = NULL;

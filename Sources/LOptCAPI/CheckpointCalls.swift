@@ -12,20 +12,23 @@ private func checked(_ contents: UInt32, isRead: Bool = false) throws(LOptError)
     return CheckpointContents(rawValue: contents)
 }
 
-/// Rows of tensors take in what the other parts have, which calls the caller.
-private func saving(
-    _ handle: OpaquePointer?, _ body: (UnsafeMutablePointer<OptimizerHandle>) throws(LOptError) -> Void
-) throws(LOptError) {
+/// For what is to be saved: of rows the others are asked, in a callback. To be followed by `saved`.
+@inline(never)
+private func saving(_ handle: OpaquePointer?) throws(LOptError) -> UnsafeMutablePointer<OptimizerHandle> {
     let opt = try settled(handle)
-    if opt.pointee.optimizer.shared == 0 { return try body(opt) }
-    try changing(handle, body)
+    if opt.pointee.optimizer.shared > 0 { lopt_atomic_store(&opt.pointee.isChanging, 1) }
+    return opt
 }
+
+private func saved(_ opt: UnsafeMutablePointer<OptimizerHandle>) { lopt_atomic_store(&opt.pointee.isChanging, 0) }
 
 @implementation @_cdecl("lopt_save")
 public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
     status { () throws(LOptError) in
         guard let path else { throw missing("path") }
-        try saving(handle) { opt throws(LOptError) in try opt.pointee.optimizer.save(path, checked(contents)) }
+        let opt = try saving(handle)
+        defer { saved(opt) }
+        try opt.pointee.optimizer.save(path, checked(contents))
         return LOPT_OK
     }
 }
@@ -58,9 +61,9 @@ public func lopt_state_write(
     status { () throws(LOptError) in
         guard let memory else { throw missing("memory") }
         guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
-        try saving(handle) { opt throws(LOptError) in
-            try opt.pointee.optimizer.write(UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
-        }
+        let opt = try saving(handle)
+        defer { saved(opt) }
+        try opt.pointee.optimizer.write(UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
         return LOPT_OK
     }
 }

@@ -134,7 +134,7 @@ public func lopt_rows_of(
         guard rank == 0 || shape != nil else { throw missing("shape") }
         guard let rows else { throw missing("rows") }
         let division = try RowDivision(UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)))
-        try RowDivision.check(part: Int(part), parts: Int(parts), ("part", "parts"))
+        try Gather.check(part: Int(part), parts: Int(parts))
         let own = division.rows(of: Int(part), in: Int(parts))
         rows.pointee = lopt_rows(first: Int64(own.lowerBound), count: Int64(own.count))
         return LOPT_OK

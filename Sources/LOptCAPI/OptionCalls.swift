@@ -94,8 +94,7 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     options.allocator = try allocator(given.allocator)
     options.parallelFor = given.parallel_for.run.map { ParallelFor(run: $0, context: given.parallel_for.context) }
     if let run = given.gather.run {
-        try RowDivision.check(part: Int(given.gather.part), parts: Int(given.gather.parts), ("gather.part", "gather.parts"))
-        options.gather = Gather(
+        options.gather = try Gather(
             run: run, context: given.gather.context, part: Int(given.gather.part), parts: Int(given.gather.parts))
     }
     return options

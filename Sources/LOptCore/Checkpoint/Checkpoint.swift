@@ -18,6 +18,7 @@ extension Optimizer {
     private static let format: StaticString = "lopt-checkpoint"
 
     /// The size of the checkpoint that `writeCheckpoint` would write now.
+    @inline(never)
     public func checkpointSize(_ contents: CheckpointContents) throws(LOptError) -> Int {
         try checkSwap()
         if contents.contains(.parameters) { try checkParameters() }
@@ -30,10 +31,7 @@ extension Optimizer {
 
     /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
     public func save(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
-        try settleStatistics { () throws(LOptError) in
-            try checkSwap()
-            if contents.contains(.parameters) { try checkParameters() }
-        }
+        _ = try prepareCheckpoint(contents, room: .max)
         try write(to: try ByteSink(replacing: path, options.allocator), contents)
     }
 
@@ -41,13 +39,7 @@ extension Optimizer {
     public func write(
         _ memory: UnsafeMutableRawBufferPointer, _ contents: CheckpointContents
     ) throws(LOptError) {
-        var size = 0
-        try settleStatistics { () throws(LOptError) in
-            size = try checkpointSize(contents)
-            guard memory.count >= size else {
-                throw LOptError(.invalidArgument, "size is \(memory.count); the checkpoint has \(size) bytes")
-            }
-        }
+        let size = try prepareCheckpoint(contents, room: memory.count)
         try write(to: ByteSink(memory: UnsafeMutableRawBufferPointer(rebasing: memory[..<size])), contents)
     }
 

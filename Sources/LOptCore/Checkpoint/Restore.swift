@@ -194,9 +194,11 @@ private struct RowCut {
     var isSkipped: Bool { isShard && !isCovered && common.isEmpty || isShard && own.isEmpty && file.lowerBound > 0 }
 
     /// Up to which row there is all, if it was all up to `row` before.
+    @inline(never)
     func restored(after row: Int) -> Int { file.lowerBound <= max(own.lowerBound, row) ? file.upperBound : row }
 
     /// With it the tensor is restored.
+    @inline(never)
     func completes(after row: Int) -> Bool { isCovered || restored(after: row) >= own.upperBound && file.lowerBound < own.upperBound }
 }
 
@@ -285,12 +287,18 @@ private struct CheckpointReader: ~Copyable {
     ) throws(LOptError) {
         let data = try find(tensor, section.suffix, .f32, section.shape)
         guard changing, let source = data.baseAddress, section.pieceBytes > 0 else { return }
-        let stride = data.count / section.pieces, row = section.pieceBytes / max(cut.own.count, 1), common = cut.common
+        // All of it, or the rows that there are here and there.
+        var from = 0, to = 0, size = section.pieceBytes
+        if !cut.isWhole {
+            let row = section.pieceBytes / cut.own.count, common = cut.common
+            from = (common.lowerBound - cut.file.lowerBound) * row
+            to = (common.lowerBound - cut.own.lowerBound) * row
+            size = common.count * row
+        }
+        let stride = data.count / section.pieces
         for i in 0..<section.pieces {
             guard let target = section.piece(i).baseAddress else { return }
-            lopt_system_copy(
-                target + (common.lowerBound - cut.own.lowerBound) * row,
-                source + (i * stride + (common.lowerBound - cut.file.lowerBound) * row), common.count * row)
+            lopt_system_copy(target + to, source + (i * stride + from), size)
         }
     }
 
@@ -306,13 +314,10 @@ private struct CheckpointReader: ~Copyable {
             // The extent of the rows is in the shape of every array; those are compared with one another later.
             let shape = index(t.identity.name, "/momentum").map { table[$0].shape }
             let count = shape.map { $0.rank > 1 ? $0[1] : 0 } ?? 0
-            guard numbers[1] == Int64(whole.count) else {
+            guard numbers[1] == Int64(whole.count), numbers[0] >= 0, numbers[0] <= numbers[1], count <= whole.count - Int(numbers[0]) else {
                 throw LOptError(
-                    .mismatch, "'\(t.identity.name)' has \(whole.count) rows here, \(numbers[1]) in the checkpoint, which has some of them")
-            }
-            guard numbers[0] >= 0, numbers[0] <= numbers[1], count <= whole.count - Int(numbers[0]) else {
-                throw LOptError(
-                    .checkpoint, "'\(t.identity.name)/rows' has \(numbers[0]) and \(numbers[1]), with \(count) rows: no rows of the tensor")
+                    .mismatch,
+                    "the checkpoint has \(count) from \(numbers[0]) on of \(numbers[1]) rows of '\(t.identity.name)', which has \(whole.count) rows here")
             }
             file = Int(numbers[0])..<(Int(numbers[0]) + count)
         }
@@ -320,7 +325,7 @@ private struct CheckpointReader: ~Copyable {
         guard cut.isShard || cut.isCovered else {
             throw LOptError(
                 .mismatch,
-                "'\(t.identity.name)' has rows \(cut.own.lowerBound) to \(cut.own.upperBound - 1) here, \(file.lowerBound) to \(file.upperBound - 1) in the checkpoint; LOPT_SHARD takes what there is")
+                "the checkpoint has \(file.count) from \(file.lowerBound) on of the rows of '\(t.identity.name)'; LOPT_SHARD takes what there is")
         }
         return cut
     }

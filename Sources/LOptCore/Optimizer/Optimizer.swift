@@ -119,8 +119,8 @@ public struct Optimizer: ~Copyable {
     /// How many of the tensors are elsewhere.
     public private(set) var elsewhere = 0
     /// How many have rows elsewhere, and memory for their exchanges: as many numbers as one needs, room for so many, the own ones and everybody's.
-    public private(set) var shared = 0
-    private(set) var exchangeNumbers = 0
+    public internal(set) var shared = 0
+    var exchangeNumbers = 0
     var exchangeRoom = 0
     var exchange: UnsafeMutablePointer<Double>?
     /// How many tensors the last checkpoint that was restored had for this optimizer.
@@ -276,16 +276,15 @@ public struct Optimizer: ~Copyable {
             guard options.maxGradientNorm == 0 else { throw Optimizer.noNorm() }
             elements = 0
         }
-        let part = try rows.map { own throws(LOptError) in try checkRows(own, shape) }
-        if let part { elements = part.ownElements }
+        if let rows { elements = try checkRows(rows, shape) }
         let span = try checkMemory(parameter, gradient, elements, types)
         guard count < Int(Int32.max) else { throw LOptError(.invalidArgument, "there are 2^31 - 1 tensors already") }
         try makeRoom()
-        if let part, let gather = options.gather { try makeExchangeRoom(part, gather) }
+        if rows != nil { try makeExchangeRoom(shape) }
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
             architecture: rule.architecture, isAveraged: options.average.kind != .none, isElsewhere: isElsewhere, types: types,
-            shared: part, allocator: options.allocator)
+            rows: rows == nil ? nil : elements, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
@@ -295,10 +294,7 @@ public struct Optimizer: ~Copyable {
         }
         count += 1
         if isElsewhere { elsewhere += 1 }
-        if let part {
-            shared += 1
-            exchangeNumbers += part.numbers
-        }
+        if rows != nil { try share(count - 1, shape) }
         if !types.areF32 { hasOtherTypes = true }
         parameters += elements
         if startsThreads { startThreads() }

@@ -21,18 +21,28 @@ extension Optimizer {
 
     private static let headNumbers = 3, refusal = 2.0
 
+    @inline(never)
     func hasShared(_ range: Range<Int>) -> Bool { shared > 0 && range.contains { tensors[$0].memory.shared != nil } }
 
     /// Room for the exchanges of one tensor more.
-    mutating func makeExchangeRoom(_ more: SharedRows, _ gather: Gather) throws(LOptError) {
-        let needed = Optimizer.headNumbers + exchangeNumbers + more.numbers
-        if needed > exchangeRoom {
-            let room = exchangeRoom == 0 ? needed : max(needed, 2 * exchangeRoom)
-            let larger = try options.allocator.allocate(Double.self, room * (1 + gather.parts))
-            freeExchangeRoom()
-            exchange = larger
-            exchangeRoom = room
-        }
+    @inline(never)
+    mutating func makeExchangeRoom(_ shape: UnsafeBufferPointer<Int64>) throws(LOptError) {
+        guard let gather = options.gather else { return }
+        let needed = Optimizer.headNumbers + exchangeNumbers + SharedRows(try RowDivision(shape), gather).numbers
+        guard needed > exchangeRoom else { return }
+        let room = max(needed, 2 * exchangeRoom), larger = try options.allocator.allocate(Double.self, room * (1 + gather.parts))
+        freeExchangeRoom()
+        (exchange, exchangeRoom) = (larger, room)
+    }
+
+    /// Tensor `i`, of this shape, is one of those.
+    @inline(never)
+    mutating func share(_ i: Int, _ shape: UnsafeBufferPointer<Int64>) throws(LOptError) {
+        guard let gather = options.gather else { return }
+        let rows = SharedRows(try RowDivision(shape), gather)
+        tensors[i].memory.shared?.initialize(to: rows)
+        shared += 1
+        exchangeNumbers += rows.numbers
     }
 
     mutating func freeExchangeRoom() { options.allocator.deallocate(exchange, exchangeBytes / 8) }
@@ -40,8 +50,17 @@ extension Optimizer {
     /// A multiple of 8.
     var exchangeBytes: Int { exchangeRoom * (1 + (options.gather?.parts ?? 0)) * 8 }
 
+    /// After the gradient pass.
+    @inline(never)
+    func exchangeGradients(_ range: Range<Int>, _ purpose: Purpose) throws(LOptError) -> Exchanged {
+        guard hasShared(range) else { return Exchanged() }
+        noteOwnGradients(range)
+        return try exchangeSums(range, purpose)
+    }
+
     /// What the gradient pass has left of the shared tensors, for the exchange.
-    func noteOwnGradients(_ range: Range<Int>) {
+    @inline(never)
+    private func noteOwnGradients(_ range: Range<Int>) {
         for i in range {
             guard let s = tensors[i].memory.shared else { continue }
             let t = tensors[i], isLooked = !t.isPassedOver
@@ -52,7 +71,27 @@ extension Optimizer {
                 to[1] = isLooked ? Double(UInt32(bitPattern: t.memory.largest[chunk])) : 0
             }
             s.pointee.ownSquares = isLooked ? Optimizer.ownGradientSquares(tensors + i) : 0
-            s.pointee.ownNonfinite = isLooked && t.ownLargestGradient > Optimizer.largestGradientBits ? countNonfinite(t) : 0
+            s.pointee.ownNonfinite = isLooked && t.ownLargestGradient > Optimizer.largestGradientBits ? countNonfinite(i) : 0
+        }
+    }
+
+    /// Whether this optimizer can do it; else the others are told. Of a checkpoint the size, which there is to be room for.
+    @inline(never)
+    func checkReady(
+        _ range: Range<Int>, _ purpose: Purpose, _ contents: CheckpointContents = [], room: Int = 0
+    ) throws(LOptError) -> Int {
+        do throws(LOptError) {
+            if purpose == .checkpoint {
+                let size = try checkpointSize(contents)
+                guard room >= size else { throw LOptError(.invalidArgument, "size is \(room); the checkpoint has \(size) bytes") }
+                return size
+            }
+            if purpose == .step { try checkSwap() }
+            for i in range where !tensors[i].isPassedOver { try checkBound(i) }
+            return 0
+        } catch {
+            refuse(range, purpose)
+            throw error
         }
     }
 
@@ -67,7 +106,7 @@ extension Optimizer {
     @inline(never)
     func exchangeSums(_ range: Range<Int>, _ purpose: Purpose, isRefused: Bool = false) throws(LOptError) -> Exchanged {
         var result = Exchanged()
-        guard let gather = options.gather, let own = exchange, hasShared(range) else { return result }
+        guard let gather = options.gather, let own = exchange else { return result }
         let all = own + exchangeRoom, count = fill(own, range, purpose)
         if isRefused { own[1] = Optimizer.refusal }
         // What the call leaves alone is nobody's digest.
@@ -99,6 +138,7 @@ extension Optimizer {
     }
 
     /// The own numbers; returns how many.
+    @inline(never)
     private func fill(_ own: UnsafeMutablePointer<Double>, _ range: Range<Int>, _ purpose: Purpose) -> Int {
         var count = Optimizer.headNumbers, isBad = false, squares = 0.0
         for i in range {
@@ -121,63 +161,63 @@ extension Optimizer {
     }
 
     /// Of all that has to be the same everywhere.
+    @inline(never)
     private func exchangeDigest(_ range: Range<Int>, _ purpose: Purpose) -> UInt64 {
         var d = Digest()
-        func bits(_ value: Double) -> UInt64 { value.bitPattern }
-        d.update(purpose.rawValue)
         d.update(digest)
-        d.update(UInt64(count))
-        d.update(UInt64(range.lowerBound))
-        d.update(UInt64(range.count))
-        d.update(UInt64(totalSteps))
-        d.update(bits(learningRateScale))
-        d.update(bits(weightDecay))
-        d.update(bits(gradientScale))
-        d.update(bits(options.maxGradientNorm))
-        d.update(bits(options.learnedDecayScale))
-        d.update(UInt64(weightDecayForm.rawValue) << 8 | UInt64(weightDecayTensors.rawValue) << 4 | UInt64(options.nonfinite.rawValue))
+        let choices = UInt64(weightDecayForm.rawValue) << 8 | UInt64(weightDecayTensors.rawValue) << 4 | UInt64(options.nonfinite.rawValue)
+        withUnsafeBytes(
+            of: SIMD16<UInt64>(
+                purpose.rawValue, UInt64(count), UInt64(range.lowerBound), UInt64(range.count), UInt64(totalSteps), choices,
+                learningRateScale.bitPattern, weightDecay.bitPattern, gradientScale.bitPattern, options.maxGradientNorm.bitPattern,
+                options.learnedDecayScale.bitPattern, 0, 0, 0, 0, 0)
+        ) { d.update($0) }
         for i in range {
             guard let s = tensors[i].memory.shared else { continue }
-            let t = tensors[i]
-            d.update(UInt64(i))
-            d.update(t.identity.name)
-            for axis in 0..<t.identity.rank { d.update(UInt64(t.identity.shape[axis])) }
-            d.update(UInt64(t.progress.steps))
-            d.update(bits(t.options.learningRateScale))
-            d.update(bits(t.options.weightDecayScale))
-            d.update((t.options.isFrozen ? 2 : 0) | (s.pointee.isPending || t.progress.pooled.isKnown ? 1 : 0))
+            let t = tensors + i, isKnown = s.pointee.isPending || t.pointee.progress.pooled.isKnown
+            d.update(t.pointee.identity.name)
+            withUnsafeBytes(of: t.pointee.identity.shape) { d.update($0) }
+            withUnsafeBytes(
+                of: SIMD4<UInt64>(
+                    UInt64(i) << 2 | (t.pointee.options.isFrozen ? 2 : 0) | (isKnown ? 1 : 0), UInt64(t.pointee.progress.steps),
+                    t.pointee.options.learningRateScale.bitPattern, t.pointee.options.weightDecayScale.bitPattern)
+            ) { d.update($0) }
         }
         return d.value
     }
 
     /// Everybody's numbers of tensor `i`, `stride` apart, in the order of the chunks of the whole.
+    @inline(never)
     private func add(
         _ i: Int, _ s: UnsafeMutablePointer<SharedRows>, _ parts: Int, _ numbers: UnsafePointer<Double>, _ stride: Int
     ) {
         let slots = Int(LOPT_SUMS_POOLED), sums = tensors[i].memory.chunkSums + tensors[i].geometry.flatChunks * SharedRows.slots
-        var largest: UInt32 = 0, squares = 0.0, nonfinite = 0.0, isFirst = true
+        var largest = 0.0, squares = 0.0, nonfinite = 0.0
+        for slot in 0..<slots { sums[slot] = 0 }
         for part in 0..<parts {
             let theirs = numbers + part * stride
             nonfinite += theirs[0]
             for chunk in 0..<s.pointee.division.chunks(of: part, in: parts) {
                 let from = theirs + 1 + chunk * SharedRows.slots
                 squares += from[0]
-                largest = max(largest, UInt32(exactly: from[1]) ?? .max)
-                for slot in 0..<slots { sums[slot] = isFirst ? from[2 + slot] : sums[slot] + from[2 + slot] }
-                isFirst = false
+                largest = max(largest, from[1])
+                for slot in 0..<slots { sums[slot] += from[2 + slot] }
             }
         }
-        (s.pointee.largest, s.pointee.squares) = (largest, squares)
-        s.pointee.nonfinite = Int64(exactly: nonfinite) ?? 0
+        s.pointee.squares = squares
+        s.pointee.largest = UInt32(min(largest, Double(UInt32.max)))
+        s.pointee.nonfinite = Int64(min(max(0, nonfinite), 0x1p52))
         guard s.pointee.isPending else { return }
         s.pointee.isPending = false
         sums[Int(LOPT_POOLED_G2)] = s.pointee.gradientSquares
         rule.notePooled(&tensors[i], sums, scale: s.pointee.scale)
     }
 
-    /// The measuring passes of shared tensors that take their first step, and the exchange of what they have found.
+    /// The measuring passes of shared tensors that take their first step, and the exchange of what they have found. `clipping` is what
+    /// there was before this step.
     @inline(never)
-    func measureFirstSteps(_ work: inout Work, _ range: Range<Int>) throws(LOptError) {
+    mutating func measureFirstSteps(_ work: inout Work, _ range: Range<Int>, _ clipping: (Double, Int64)) throws(LOptError) {
+        guard shared > 0 else { return }
         var first = range.upperBound
         for i in range where isFirstStep(i) {
             first = min(first, i)
@@ -189,22 +229,20 @@ extension Optimizer {
         } catch {
             // They have taken in the gradient. Before their first step they were 0.
             for i in range where tensors[i].memory.shared?.pointee.isPending == true { forget(i) }
+            (gradientNorm, stepsClipped) = clipping
             throw error
         }
     }
 
-    /// The statistics of the last step, for a checkpoint that can be written.
-    func settleStatistics(_ check: () throws(LOptError) -> Void) throws(LOptError) {
-        do throws(LOptError) {
-            try check()
-        } catch {
-            refuse(0..<count, .checkpoint)
-            throw error
-        }
-        guard shared > 0 else { return }
+    /// A checkpoint can be written, of this size; the statistics of the last step are known.
+    @inline(never)
+    func prepareCheckpoint(_ contents: CheckpointContents, room: Int) throws(LOptError) -> Int {
+        let size = try checkReady(0..<count, .checkpoint, contents, room: room)
+        guard shared > 0 else { return size }
         let floatState = lopt_system_enter_float()
         defer { lopt_system_restore_float(floatState) }
         _ = try exchangeSums(0..<count, .checkpoint)
+        return size
     }
 
     private func isFirstStep(_ i: Int) -> Bool {
@@ -212,6 +250,7 @@ extension Optimizer {
         return t.memory.shared != nil && !t.step.isSkipped && !t.step.isIdle && !t.progress.pooled.isKnown
     }
 
+    @inline(never)
     private func forget(_ i: Int) {
         let view = tensors[i].memory.view, bytes = 4 * tensors[i].geometry.count
         lopt_system_zero(view.second_moment, bytes)
@@ -223,6 +262,7 @@ extension Optimizer {
 
 extension Work {
     /// The first pass of tensor `i`, before the phases of the step.
+    @inline(never)
     mutating func measureFirst(_ i: Int, on pool: borrowing ThreadPool) {
         let t = tensors + i
         t.pointee.step.limit = 1
@@ -236,6 +276,7 @@ extension Work {
     }
 
     /// The sums of a pass, which wait for the next exchange; and what the caller may know of it, of the rows that are here.
+    @inline(never)
     func settleShared(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>, _ s: UnsafeMutablePointer<SharedRows>) {
         let slots = Int(LOPT_SUMS_POOLED), sums = t.pointee.memory.momentSums
         var own = StepSums()

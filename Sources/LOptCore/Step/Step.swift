@@ -28,13 +28,14 @@ extension Optimizer {
             .invalidArgument, "max_gradient_norm needs all gradients at once: lopt_step. By parts, lopt_set_gradient_scale clips")
     }
 
+    @inline(never)
     private static func noSameNorm() -> LOptError {
         LOptError(
             .mismatch, "max_gradient_norm needs gradients that are the same on all parts, but of tensors that they share; they differ")
     }
 
     private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
-        try checkReady(range, .step, isSwapAllowed: false)
+        _ = try checkReady(range, .step)
         let floatState = enterFloat(hostFloat)
         rule.holdBLAS()
         defer {
@@ -42,9 +43,7 @@ extension Optimizer {
             lopt_system_restore_float(floatState)
         }
         var work = look(range)
-        let isShared = hasShared(range)
-        if isShared { noteOwnGradients(range) }
-        let found = isShared ? try exchangeSums(range, .step) : Exchanged()
+        let found = try exchangeGradients(range, .step)
         let outcome = judge(range, isBadElsewhere: found.isBadElsewhere)
         if case .skipped(let first, _) = outcome {
             if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
@@ -54,16 +53,9 @@ extension Optimizer {
             }
         }
         guard found.isNormTheSame else { throw Optimizer.noSameNorm() }
-        let clipped = (gradientNorm, stepsClipped)
+        let before = (gradientNorm, stepsClipped)
         if options.maxGradientNorm > 0 { clip(range) }
-        if isShared {
-            do throws(LOptError) {
-                try measureFirstSteps(&work, range)
-            } catch {
-                (gradientNorm, stepsClipped) = clipped
-                throw error
-            }
-        }
+        try measureFirstSteps(&work, range, before)
         if case .skipped = outcome { countSkipped(range) }
         noteStep(range, isWhole: isWhole)
         // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
@@ -87,31 +79,18 @@ extension Optimizer {
     ) throws(LOptError) -> (nonfinite: Int64, squares: Double) {
         if let index { try checkIndex(index) }
         let range = index.map { $0..<($0 + 1) } ?? 0..<count
-        try checkReady(range, .inspection, isSwapAllowed: true)
+        _ = try checkReady(range, .inspection)
         guard !range.isEmpty else { return (0, 0) }
         let floatState = enterFloat(hostFloat)
         defer { lopt_system_restore_float(floatState) }
         _ = look(range)
-        if hasShared(range) {
-            noteOwnGradients(range)
-            _ = try exchangeSums(range, .inspection)
-        }
+        _ = try exchangeGradients(range, .inspection)
         var nonfinite: Int64 = 0, squares = 0.0
         for i in range where !tensors[i].isPassedOver {
             if tensors[i].largestGradient > Optimizer.largestGradientBits { nonfinite += nonfiniteElements(i) }
             squares += Optimizer.gradientSquares(tensors + i)
         }
         return (nonfinite, nonfinite > 0 ? .infinity : squares)
-    }
-
-    private mutating func checkReady(_ range: Range<Int>, _ purpose: Purpose, isSwapAllowed: Bool) throws(LOptError) {
-        do throws(LOptError) {
-            if !isSwapAllowed { try checkSwap() }
-            for i in range where !tensors[i].isPassedOver { try checkBound(i) }
-        } catch {
-            refuse(range, purpose)
-            throw error
-        }
     }
 
     /// The floating-point environment of a step; returns that of before.
@@ -193,9 +172,11 @@ extension Optimizer {
     private func isNonfinite(_ g: Float) -> Bool { g.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits }
 
     /// Of the whole tensor.
-    private func nonfiniteElements(_ i: Int) -> Int64 { tensors[i].memory.shared?.pointee.nonfinite ?? countNonfinite(tensors[i]) }
+    private func nonfiniteElements(_ i: Int) -> Int64 { tensors[i].memory.shared?.pointee.nonfinite ?? countNonfinite(i) }
 
-    func countNonfinite(_ t: Tensor) -> Int64 {
+    @inline(never)
+    func countNonfinite(_ i: Int) -> Int64 {
+        let t = tensors[i]
         guard let gradient = t.memory.view.gradient else { return 0 }
         var count: Int64 = 0
         for i in 0..<t.geometry.count {

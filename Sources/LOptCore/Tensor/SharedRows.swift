@@ -8,40 +8,29 @@ public struct RowDivision {
     /// Rows of a piece, the least number that makes whole chunks.
     private let unit: Int
 
-    public static let mostParts = 1 << 20
-
     /// Throws for a tensor that has no rows or no elements, and for a rank or an extent out of range.
+    @inline(never)
     public init(_ shape: UnsafeBufferPointer<Int64>) throws(LOptError) {
         let elements = try Geometry.elements(shape)
         guard shape.count > 0 else { throw LOptError(.invalidArgument, "rank is 0; rows are those of a tensor of rank 1 to 8") }
         guard elements > 0 else { throw LOptError(.invalidArgument, "a tensor without elements has no rows to be divided") }
-        self.init(rows: Int(shape[0]), rowElements: elements / Int(shape[0]))
-    }
-
-    fileprivate init(rows: Int, rowElements: Int) {
-        (self.rows, self.rowElements) = (rows, rowElements)
+        rows = Int(shape[0])
+        rowElements = elements / rows
         // chunkElements is a power of two, so this is it divided by the greatest common divisor.
         unit = Geometry.chunkElements / min(rowElements & -rowElements, Geometry.chunkElements)
     }
 
     /// Part 0 has most.
+    @inline(never)
     public func rows(of part: Int, in parts: Int) -> Range<Int> {
         let pieces = (rows + unit - 1) / unit
         func begin(_ part: Int) -> Int { min(rows, (part * pieces + parts - 1) / parts * unit) }
         return begin(part)..<begin(part + 1)
     }
 
+    @inline(never)
     func chunks(of part: Int, in parts: Int) -> Int {
         (rows(of: part, in: parts).count * rowElements + Geometry.chunkElements - 1) / Geometry.chunkElements
-    }
-
-    public static func check(part: Int, parts: Int, _ names: (StaticString, StaticString)) throws(LOptError) {
-        guard parts >= 1 && parts <= mostParts else {
-            throw LOptError(.invalidArgument, "\(names.1) is \(parts); allowed are 1 to 1048576")
-        }
-        guard part >= 0 && part < parts else {
-            throw LOptError(.invalidArgument, "\(names.0) is \(part); of \(parts) parts it is 0 to \(parts - 1)")
-        }
     }
 }
 
@@ -56,8 +45,18 @@ public struct Gather {
     let context: UnsafeMutableRawPointer?
     let part, parts: Int
 
-    public init(run: @escaping Run, context: UnsafeMutableRawPointer?, part: Int, parts: Int) {
+    public static let mostParts = 1 << 20
+
+    public init(run: @escaping Run, context: UnsafeMutableRawPointer?, part: Int, parts: Int) throws(LOptError) {
+        try Gather.check(part: part, parts: parts)
         (self.run, self.context, self.part, self.parts) = (run, context, part, parts)
+    }
+
+    @inline(never)
+    public static func check(part: Int, parts: Int) throws(LOptError) {
+        guard parts >= 1 && parts <= mostParts && part >= 0 && part < parts else {
+            throw LOptError(.invalidArgument, "part is \(part) of \(parts); parts may be 1 to 1048576, part 0 to parts - 1")
+        }
     }
 }
 
@@ -93,7 +92,6 @@ struct SharedRows {
         mostChunks = division.chunks(of: 0, in: gather.parts)
     }
 
-    var ownElements: Int { own.count * division.rowElements }
     /// Numbers of a part in an exchange: how many elements of the gradient are not finite, and the chunks.
     var numbers: Int { 1 + mostChunks * SharedRows.slots }
 }

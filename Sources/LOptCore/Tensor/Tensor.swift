@@ -13,18 +13,18 @@ struct Tensor {
     var place = TensorPlace()
     var step = StepScratch()
 
-    /// At t = 0.
+    /// At t = 0. `rows`: of a shared tensor so many elements are here.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
         gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, isElsewhere: Bool, types: ElementTypes,
-        shared: SharedRows? = nil, allocator: Allocator
+        rows: Int? = nil, allocator: Allocator
     ) throws(LOptError) {
         var elements = isElsewhere ? 0 : try Geometry.elements(shape)
-        if let shared { elements = shared.ownElements }
+        if let rows { elements = rows }
         geometry = architecture.kind == .pooled || isElsewhere ? Geometry(flat: elements) : try Geometry(shape: shape)
         self.isElsewhere = isElsewhere
         memory = try TensorMemory(
-            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, shared, allocator)
+            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, isShared: rows != nil, allocator)
         memory.bind(parameter, gradient)
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
     }

@@ -13,7 +13,7 @@ struct TensorMemory {
     let factorMeans: UnsafeMutablePointer<Double>
     /// The largest |g| of each chunk of the gradient pass, as bits.
     let largest: UnsafeMutablePointer<Int32>
-    /// Of a tensor of which other rows are elsewhere; and `SharedRows.slots` numbers for each chunk, then the sums of all.
+    /// Of a tensor of which other rows are elsewhere, to be initialised; and `SharedRows.slots` numbers for each chunk, then the sums of all.
     let shared: UnsafeMutablePointer<SharedRows>?
     let chunkSums: UnsafeMutablePointer<Double>
     /// Of the parameters, if it was asked for.
@@ -33,9 +33,9 @@ struct TensorMemory {
     /// All zero.
     init(
         _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes,
-        _ shared: SharedRows?, _ allocator: Allocator
+        isShared: Bool, _ allocator: Allocator
     ) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types, isShared: shared != nil)
+        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types, isShared: isShared)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -48,8 +48,7 @@ struct TensorMemory {
         factorMeans = part(layout.factorMeans, Double.self)
         largest = part(layout.largest, Int32.self)
         chunkSums = part(layout.chunkSums, Double.self)
-        self.shared = shared == nil ? nil : part(layout.shared, SharedRows.self)
-        if let shared { self.shared?.initialize(to: shared) }
+        shared = isShared ? part(layout.shared, SharedRows.self) : nil
         average = isAveraged ? floats + layout.average : nil
         self.types = types
         master = types.parameter == .f32 ? nil : floats + layout.master

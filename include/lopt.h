@@ -257,22 +257,23 @@ LOPT_NODISCARD lopt_status lopt_add_elsewhere(lopt_optimizer *opt, const char *n
  *   parameter, gradient, their types   as in lopt_add_typed, of these rows.
  *   shape       of the whole tensor, which has at least one element; rank is 1 to LOPT_MAX_RANK.
  *
- * Collective: lopt_step, lopt_step_with, lopt_inspect_gradients and lopt_step_tensor of such a tensor, lopt_save and lopt_state_write are
- * then called on all parts in the same order, with the same tensors under the same numbers (those that are not of this kind whole on each
- * part, or on one and elsewhere on the rest), options, scales and frozen flags. They call `run` once, a step in which a
- * tensor takes its first step twice, and fail, with nothing changed, if it fails (IO) or if a part is in another call or has other
- * numbers or cannot do what it was called for, which has its own error (MISMATCH). Nothing has been written by then. `run` is called by the thread that called lopt, with (1 + 17 for each
- * 32768 elements of part 0) numbers for each such tensor and 3 more.
+ * Collective: lopt_step, lopt_step_with, lopt_save, lopt_state_write and, of such a tensor, lopt_step_tensor and lopt_inspect_gradients
+ * (-1 too) are then called on all parts in the same order, with the same tensors under the same numbers (those that are not of this
+ * kind whole on each part, or on one and elsewhere on the rest), options, scales and frozen flags. Each calls `run` once, or twice
+ * if a tensor takes its first step, from the thread that called lopt and before anything is written. With nothing changed they fail if `run` fails
+ * (IO), and if a part is in another call, has other numbers or cannot do what it was called for, which on that part has its own error
+ * (MISMATCH). The numbers are fewer than 32 for each 32768 elements that part 0 has of a tensor.
  *
  * A gradient that is not finite on one part is so for all: LOPT_NONFINITE_SKIP_STEP and _ERROR call the step off on all parts, be
- * it of a tensor that is not of this kind. A tensor is idle if its gradient is 0 on all parts. max_gradient_norm counts each such tensor
- * once, whole; it needs the gradients of all others to be the same on all parts (else MISMATCH). Weight decay, averages, element
- * types, frozen tensors, schedules work as with whole tensors. What lopt_stats says of sizes is of the rows that are here,
- * lopt_info counts these; the counters are those of the whole, and lopt_inspect_gradients tells of the whole.
+ * it of a tensor that is not of this kind. A tensor is idle if its gradient is 0 on all parts. max_gradient_norm counts each such
+ * tensor once, whole; it needs the gradients of all others to be the same on all parts (else MISMATCH). Weight decay, averages,
+ * element types, frozen tensors and schedules work as with whole tensors. The counters of lopt_stats and what lopt_inspect_gradients
+ * tells are of the whole; the sizes of lopt_stats and what lopt_info counts are of the rows that are here.
  *
- * Checkpoints: each part saves its rows in a file of its own. Any number of parts restores them, one optimizer that has the tensor whole too:
- * each reads the files that have rows of its own with LOPT_SHARD, in the order of the parts, or all of them. tensors_restored counts
- * a tensor with the file that completes its rows here (if there are none here, with that of part 0). A checkpoint of the whole tensor serves all.
+ * Checkpoints: each part saves its rows in a file of its own. Any number of parts goes on from them, and one optimizer that has the
+ * tensor whole: each reads, with LOPT_SHARD, those of all parts or those that have rows of its own, in the order of the parts. tensors_restored
+ * counts a tensor with the file that completes its rows here (if there are none here, with that of part 0). What an optimizer with
+ * the whole tensor has saved restores on any part, and what a part has saved on the same part, without LOPT_SHARD.
  *
  * Errors: as lopt_add_typed, and INVALID_ARGUMENT (rows is NULL or not those of lopt_rows_of, rank 0, no elements, no options.gather,
  * weights that are not of kind pooled, which need more than sums, max_update_ratio, which would have to wait in the middle of a step). */

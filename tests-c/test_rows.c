@@ -198,6 +198,36 @@ static void test_nonfinite_on_one_part_is_so_for_all(lopt_nonfinite policy, int 
     problem_free(&p), problem_free(&q);
 }
 
+/* A part without rows, and without memory, says what it is too. */
+static void test_parts_without_rows_take_part(void) {
+    const int64_t shape[] = {100, 3};
+    problem none = {.count = 0}, q;
+    team t;
+    lopt_options options = rows_options();
+    memset(&q, 0, sizeof q);
+    problem_add(&q, "table", 2, shape);
+    problem_start(&q);
+    float *p = check_memory(1200);
+    memcpy(p, q.tensors[0].parameter, 1200);
+    lopt_optimizer *whole = problem_optimizer(&q, "pooled", &options);
+    team_create(&t, &none, "pooled", &options, 3, 0);
+    for (int part = 0; part < 3; part++) {
+        const lopt_rows rows = rows_of(&q.tensors[0], part, 3);
+        CHECK_INT(rows.count, part == 0 ? 100 : 0);
+        CHECK_OK(lopt_add_rows(t.opt[part], "table", &rows, part == 0 ? p : NULL, LOPT_F32, part == 0 ? q.tensors[0].gradient : NULL, LOPT_F32,
+                               shape, 2, NULL));
+    }
+    for (int step = 0; step < 6; step++) {
+        problem_gradient(&q, step);
+        if (step == 3) q.tensors[0].gradient[5] = NAN;
+        CHECK_TEAM(&t, step_body, NULL, step == 3 ? LOPT_SKIPPED_NONFINITE : LOPT_OK, step == 3 ? "'table'" : NULL);
+        CHECK_STATUS(lopt_step(whole), step == 3 ? LOPT_SKIPPED_NONFINITE : LOPT_OK);
+        CHECK_BITS(p, q.tensors[0].parameter, 300);
+        for (int part = 0; part < 3; part++) CHECK_NEAR(statistics_of(t.opt[part], 0).step_size, statistics_of(whole, 0).step_size, 0);
+    }
+    team_free(&t), lopt_destroy(whole), free(p), problem_free(&q);
+}
+
 /* Clipping goes by the norm of the whole; inspecting tells of the whole. */
 static void test_norms_are_those_of_the_whole(void) {
     problem p, q;
@@ -253,6 +283,7 @@ int main(void) {
         test_nonfinite_on_one_part_is_so_for_all(LOPT_NONFINITE_SKIP_TENSOR, parts);
         test_nonfinite_on_one_part_is_so_for_all(LOPT_NONFINITE_ERROR, parts);
     }
+    test_parts_without_rows_take_part();
     test_norms_are_those_of_the_whole();
     return check_end();
 }

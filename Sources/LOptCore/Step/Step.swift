@@ -189,8 +189,8 @@ extension Optimizer {
     public func nonfiniteMessage(_ index: Int) -> Message {
         guard index >= 0 else { return "a gradient of another part is not finite" }
         let t = tensors[index], first = t.memory.shared.map { $0.pointee.own.lowerBound * $0.pointee.division.rowElements } ?? 0
-        guard let gradient = t.memory.view.gradient else { return "" }
         for i in 0..<t.geometry.count {
+            guard let gradient = t.memory.view.gradient else { break }
             let value = scaled(lopt_load1(gradient + i))
             guard isNonfinite(value) else { continue }
             return gradientScale == 1

@@ -273,12 +273,12 @@ static void test_norms_are_those_of_the_whole(void) {
 
 int main(void) {
     test_parts_have_all_rows_in_whole_chunks();
-    for (int parts = 1; parts <= MOST_PARTS; parts++) test_rows_on_parts_take_the_steps_of_the_whole("pooled", parts, 1, parts % 2);
+    for (int parts = 1; parts <= check_repetitions(MOST_PARTS, 3); parts += check_repetitions(1, 2)) test_rows_on_parts_take_the_steps_of_the_whole("pooled", parts, 1, parts % 2);
     test_rows_on_parts_take_the_steps_of_the_whole("pooled", 2, 3, 1);
     test_rows_on_parts_take_the_steps_of_the_whole("made pooled", 3, 2, 0);
     test_tensors_stepped_one_by_one_give_the_same_bits();
     test_rows_of_other_types_are_as_the_whole();
-    for (int parts = 1; parts <= 3; parts++) {
+    for (int parts = check_repetitions(1, 3); parts <= 3; parts++) {
         test_nonfinite_on_one_part_is_so_for_all(LOPT_NONFINITE_SKIP_STEP, parts);
         test_nonfinite_on_one_part_is_so_for_all(LOPT_NONFINITE_SKIP_TENSOR, parts);
         test_nonfinite_on_one_part_is_so_for_all(LOPT_NONFINITE_ERROR, parts);

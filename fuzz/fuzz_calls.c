@@ -20,6 +20,7 @@ typedef struct host {
     int is_swapped[OPTIMIZERS]; /* averages are where parameters were */
     lopt_weights *weights[WEIGHTS];
     struct { void *bytes; size_t size; uint32_t contents; } saved[SAVED];
+    int gather_fails;
 } host;
 
 /* ---- Arguments ---------------------------------------------------------------------------------------------------- */
@@ -76,6 +77,14 @@ static void run_tasks(void *context, int32_t count, lopt_task task, void *task_c
     for (int32_t i = count; i-- > 0;) task(task_context, i);
 }
 
+/* Of one part. */
+static int gather(void *context, const double *own, double *all, int64_t count) {
+    const host *h = context;
+    if (h->gather_fails) return 5;
+    memcpy(all, own, 8 * (size_t)count);
+    return 0;
+}
+
 static lopt_options some_options(host *h) {
     static const int32_t threads[] = {1, 1, 1, 2, 1, 0, -1, 257};
     static const int32_t choices[] = {0, 1, 2, 3, 0, -1, 4};
@@ -92,6 +101,7 @@ static lopt_options some_options(host *h) {
     if (which & 32) o.parallel_for.run = run_tasks, o.threads = o.threads == 0 ? 1 : o.threads;
     if (which & 64) o.struct_size = next(h);
     o.allocator = fuzz_allocator(&h->books);
+    o.gather = (lopt_gather){gather, h, 0, 1};
     if ((which & 192) == 192) o.allocator.deallocate = NULL;
     if ((which & 192) == 128) o.average = PICK(h, choices), o.average_span = a_number(h);
     return o;
@@ -106,10 +116,11 @@ static int *swapped(host *h, const lopt_optimizer *opt) { return &h->is_swapped[
 static void *held(host *h, const lopt_optimizer *opt, size_t *size) {
     if (opt && *swapped(h, opt)) return NULL;
     fuzz_books before = h->books;
-    h->books.fail_at = 0;
+    int fails = h->gather_fails;
+    h->books.fail_at = h->gather_fails = 0;
     int bound = opt && lopt_state_size(opt, LOPT_WITH_PARAMETERS, size) == LOPT_OK;
     void *bytes = opt ? fuzz_state(opt, bound ? LOPT_WITH_PARAMETERS : 0, size) : NULL;
-    h->books = before;
+    h->books = before, h->gather_fails = fails;
     return bytes;
 }
 
@@ -194,6 +205,10 @@ static lopt_status add(host *h, lopt_optimizer *opt) {
     }
     if (null == 6 || null == 7) return add_typed(h, opt, p, g, shape, rank, null == 6);
     const char *name = a_name(h);
+    if (null == 6) {
+        lopt_rows rows = {place & 8 ? an_extent(h) : 0, shape[0]};
+        return lopt_add_rows(opt, name, &rows, p, LOPT_F32, g, LOPT_F32, shape, rank, &index);
+    }
     return lopt_add_tensor(opt, name, p, g, null == 4 ? NULL : shape, rank, null & 8 ? NULL : &index);
 }
 
@@ -271,6 +286,7 @@ static void fill(host *h) {
     unsigned which = next(h), begin = next(h) * 8u % POOL;
     float value = an_element(h);
     float *to = which & 1 ? parameters : gradients;
+    if (which & 8) h->gather_fails = which & 1;
     unsigned count = which & 2 ? 1 : 1 + next(h) * 8u;
     if (which & 8) { /* one number of another type, several times */
         static const double wide[] = {0.01, 1e300, -1e-300, 0x1p50, 1.0 / 3, -7, NAN, -INFINITY};

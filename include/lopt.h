@@ -41,8 +41,8 @@
  * threads anew), or may destroy it, also while it exits. pthread_cancel ends a thread at the beginning of a call of
  * lopt, never within one.
  *
- * CALLBACKS.  Allocators, `run` and `message` (part 4) are called from inside a call, with its floating-point environment
- * the default one, but `run`, which has the caller's. They return: a C++ exception, longjmp or pthread_exit that leaves
+ * CALLBACKS.  Allocators, both `run` and `message` (part 4) are called from inside a call, with its floating-point environment
+ * the default one, but that of lopt_parallel_for, which has the caller's. They return: a C++ exception, longjmp or pthread_exit that leaves
  * one is beyond what lopt can catch (an exception ends the program). They do not use the optimizer that is in that
  * call, nor do signal handlers, which are for no call of lopt at all: set a flag there, and save when lopt_step has
  * returned. A call that meets an optimizer in the middle of another returns INVALID_ARGUMENT where it would see or make
@@ -117,7 +117,7 @@ typedef enum lopt_status {
     LOPT_ERROR_IO = -3,               /* a file could not be read or written; the message has the system's reason    */
     LOPT_ERROR_WEIGHTS = -4,          /* the weights are damaged, or of a kind this library does not know            */
     LOPT_ERROR_CHECKPOINT = -5,       /* the checkpoint is damaged, or of a version this library does not know       */
-    LOPT_ERROR_MISMATCH = -6,         /* the checkpoint is of other weights, other names or other shapes             */
+    LOPT_ERROR_MISMATCH = -6,         /* the checkpoint is of other weights, other names or other shapes; parts differ */
     LOPT_ERROR_NONFINITE = -7         /* a gradient was not finite and the policy is LOPT_NONFINITE_ERROR            */
 } lopt_status;
 
@@ -249,6 +249,57 @@ LOPT_NODISCARD lopt_status lopt_add_flat_typed(lopt_optimizer *opt, void *parame
  * Errors: as lopt_add_tensor, and INVALID_ARGUMENT with max_gradient_norm. */
 LOPT_NODISCARD lopt_status lopt_add_elsewhere(lopt_optimizer *opt, const char *name, const int64_t *shape, int32_t rank,
                                               int32_t *index) LOPT_READS(3, 4);
+
+/* Adds some rows of a tensor whose other rows other optimizers have, each in a process of its own: of an embedding that is too large for
+ * one. Each optimizer has the state of its own rows alone, and the steps have the bits of one that has the whole tensor, on any number
+ * of parts: the optimizers tell each other the sums that the rule needs through options.gather (lopt_mpi.h has one for MPI).
+ *
+ * A row is an index of the first axis, with all that belongs to it. Which rows a part has follows from the shape and the number of
+ * parts: lopt_rows_of tells. They are consecutive, in the order of the parts, in units that make whole chunks of 32768 elements (of
+ * 8192 rows for rows of 4 elements, of 64 for 512, of 32768 for an odd number): the parts differ by at most one unit. Part 0 has
+ * most, and where there are more parts than units some have none: these add the tensor with 0 rows and take part all the same.
+ *
+ *     lopt_rows rows;
+ *     options.gather = (lopt_gather){all_gather, &context, part, parts};
+ *     lopt_rows_of((int64_t[]){8000000, 4}, 2, part, parts, &rows);        // memory for rows.count * 4 elements, then
+ *     lopt_add_rows(opt, "embedding", &rows, p, LOPT_F32, dp, LOPT_F32, (int64_t[]){8000000, 4}, 2, NULL);
+ *
+ *   rows        what lopt_rows_of said for this part.
+ *   parameter, gradient, their types   as in lopt_add_typed, of these rows.
+ *   shape       of the whole tensor, which has at least one element; rank is 1 to LOPT_MAX_RANK.
+ *
+ * Collective: lopt_step, lopt_step_with, lopt_save, lopt_state_write and, of such a tensor, lopt_step_tensor and lopt_inspect_gradients
+ * (-1 too) are then called on all parts in the same order, with the same tensors under the same numbers (those that are not of this
+ * kind whole on each part, or on one and elsewhere on the rest), options, scales and frozen flags. Each calls `run` once, or twice
+ * if a tensor takes its first step, from the thread that called lopt and before anything is written. With nothing changed they fail if `run` fails
+ * (IO), and if a part is in another call, has other numbers or cannot do what it was called for, which on that part has its own error
+ * (MISMATCH). The numbers are fewer than 32 for each 32768 elements that part 0 has of a tensor.
+ *
+ * A gradient that is not finite on one part is so for all: LOPT_NONFINITE_SKIP_STEP and _ERROR call the step off on all parts, be
+ * it of a tensor that is not of this kind. A tensor is idle if its gradient is 0 on all parts. max_gradient_norm counts each such
+ * tensor once, whole; it needs the gradients of all others to be the same on all parts (else MISMATCH). Weight decay, averages,
+ * element types, frozen tensors and schedules work as with whole tensors. The counters of lopt_stats and what lopt_inspect_gradients
+ * tells are of the whole; the sizes of lopt_stats and what lopt_info counts are of the rows that are here.
+ *
+ * Checkpoints: each part saves its rows in a file of its own. Any number of parts goes on from them, and one optimizer that has the
+ * tensor whole: each reads, with LOPT_SHARD, those of all parts or those that have rows of its own, in the order of the parts. tensors_restored
+ * counts a tensor with the file that completes its rows here (if there are none here, with that of part 0). What an optimizer with
+ * the whole tensor has saved restores on any part, and what a part has saved on the same part, without LOPT_SHARD.
+ *
+ * Errors: as lopt_add_typed, and INVALID_ARGUMENT (rows is NULL or not those of lopt_rows_of, rank 0, no elements, no options.gather,
+ * weights that are not of kind pooled, which need more than sums, max_update_ratio, which would have to wait in the middle of a step). */
+typedef struct lopt_rows {
+    int64_t first;
+    int64_t count;
+} lopt_rows;
+LOPT_NODISCARD lopt_status lopt_add_rows(lopt_optimizer *opt, const char *name, const lopt_rows *rows, void *parameter,
+                                         lopt_element parameter_type, const void *gradient, lopt_element gradient_type,
+                                         const int64_t *shape, int32_t rank, int32_t *index) LOPT_READS(8, 9);
+
+/* The rows of a tensor of this shape that part `part` of `parts` has, 0 to parts - 1. Errors: INVALID_ARGUMENT (shape or rows is NULL,
+ * rank or an extent out of range, no elements, parts not 1 to 1048576, no such part). */
+LOPT_NODISCARD lopt_status lopt_rows_of(const int64_t *shape, int32_t rank, int32_t part, int32_t parts, lopt_rows *rows)
+    LOPT_READS(1, 2);
 
 /* Gives a tensor new memory, of the same shape; the state stays. NULL: none until the next lopt_bind.
  *
@@ -469,6 +520,17 @@ typedef struct lopt_parallel_for {
     void *context;
 } lopt_parallel_for;
 
+/* What lopt_add_rows needs: an all-gather of doubles over the `parts` processes, or threads, that have rows of a tensor; this is number
+ * `part` of them, 0 to parts - 1. `run` gets `count` numbers of this part, count the same on all parts, puts those of part p at all +
+ * p * count for every p, its own too, and returns 0. Any other return says that it could not, and the call that called it fails;
+ * it is to fail on all parts or on none. `run` NULL: none. */
+typedef struct lopt_gather {
+    int (*run)(void *context, const double *own, double *all, int64_t count);
+    void *context;
+    int32_t part;
+    int32_t parts;   /* 1 to 1048576 */
+} lopt_gather;
+
 typedef enum lopt_log_level { LOPT_LOG_INFO = 0, LOPT_LOG_WARNING = 1 } lopt_log_level;
 
 /* lopt itself never writes to stdout or stderr. `text` is valid during the call. */
@@ -518,6 +580,7 @@ struct lopt_options {
     double learned_decay_scale; /* multiplies the weight decay that the weights choose themselves (kind pooled), which stays below
                                   a tenth of a parameter and half of a gradient's step all the same; 0: none; 0 to 1e30; default 1.
                                   Other weights ignore it. Not kept in checkpoints                                  */
+    lopt_gather gather;        /* default: none. For lopt_add_rows                                                 */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */

@@ -20,8 +20,13 @@
  * 1, 2 and 3, then of pairs, whoever the owner is and whatever MPI does: a program that adds its parts of a batch in the same order
  * gets the same bits on 1, 2, 4, ... ranks.
  *
- * A tensor is never divided: with one that has most of the elements, memory does not fall beyond it. A matrix that is too large for
- * a rank may be added as several blocks of rows, which is another network to the rule, with numbers of its own.
+ * A tensor that is too large for one rank is divided by rows, if its rank in the table says so. An embedding of 8 million rows:
+ *
+ *     lopt_mpi_rows((int64_t[]){8000000, 4}, 2, MPI_COMM_WORLD, &rows);           // e and de: rows.count * 4 elements
+ *     lopt_mpi_tensor table[] = {{"embedding", e, de, LOPT_MPI_ROWS + 2, {8000000, 4}}, ...
+ *
+ * Parameters, gradients and state of a row are on one rank alone, and the program brings it the sum of the row's gradients. The steps are
+ * those of the whole tensor, to the bit; lopt_add_rows in lopt.h tells what that needs: weights of kind pooled, no max_update_ratio.
  *
  * All functions but lopt_mpi_error are collective, and return the same status on every rank: if a rank cannot, none does, and the
  * message says which. What happens when MPI itself fails is up to the communicator's error handler; one that returns makes it
@@ -51,8 +56,9 @@ typedef struct lopt_mpi_tensor {
     const char *name;
     float *parameter;
     float *gradient;    /* written too: partial sums pass through it                                              */
-    int32_t rank;
-    int64_t shape[LOPT_MAX_RANK]; /* the first `rank` extents                                                      */
+    int32_t rank;       /* plus LOPT_MPI_ROWS for one whose rows the ranks have between them; `parameter` and
+                           `gradient` are then of this rank's rows, and NULL is allowed where these are none       */
+    int64_t shape[LOPT_MAX_RANK]; /* the first `rank` extents, of the whole tensor                                 */
 } lopt_mpi_tensor;
 
 typedef struct lopt_mpi {
@@ -68,13 +74,16 @@ typedef struct lopt_mpi {
     int32_t nonfinite;
     lopt_mpi_tensor *tensors;
     int64_t *elements;
-    int *owner;                /* the rank that steps each tensor                                                   */
+    int32_t with_rows;         /* how many of the tensors all ranks have rows of; `elements` of those are 0          */
+    int *owner;                /* the rank that steps each tensor; LOPT_MPI_ALL: each its rows                      */
     double *numbers;
     float *piece;
     char message[320];
 } lopt_mpi;
 
 enum { LOPT_MPI_PIECE = 1 << 18 }; /* elements of a message */
+enum { LOPT_MPI_ROWS = 1 << 8 };   /* see lopt_mpi_tensor */
+enum { LOPT_MPI_ALL = -1 };        /* the owner of rows */
 
 /* What was wrong in the last call that did not return LOPT_OK: of the first rank that had it. */
 static inline const char *lopt_mpi_error(const lopt_mpi *m) { return m->message; }
@@ -96,18 +105,32 @@ static inline lopt_status lopt_mpi_note(lopt_mpi *m, lopt_status status) {
     return status == LOPT_OK ? status : lopt_mpi_refuse(m, status, lopt_last_error(), "");
 }
 
-/* The worst status of all ranks, errors before remarks, and the message of the first rank that has it. */
+/* The worst status of all ranks, errors before remarks, and the message of the first rank that has it. A mismatch comes last: where
+ * another rank has another error, it follows from that. */
 static inline lopt_status lopt_mpi_agree(lopt_mpi *m, lopt_status status) {
     struct { int badness, rank; } own, worst;
     char text[256];
-    own.badness = status < 0 ? 1000 - (int)status : (int)status, own.rank = m->rank;
+    own.badness = status == LOPT_ERROR_MISMATCH ? 1000 : status < 0 ? 1000 - (int)status : (int)status, own.rank = m->rank;
     worst = own;
     if (MPI_Allreduce(&own, &worst, 1, MPI_2INT, MPI_MAXLOC, m->comm) != MPI_SUCCESS) return lopt_mpi_failed(m);
     if (worst.badness == 0) return LOPT_OK;
     snprintf(text, sizeof text, "%.255s", m->message);
     if (MPI_Bcast(text, (int)sizeof text, MPI_CHAR, worst.rank, m->comm) != MPI_SUCCESS) return lopt_mpi_failed(m);
     snprintf(m->message, sizeof m->message, "rank %d: %.255s", worst.rank, text);
-    return (lopt_status)(worst.badness >= 1000 ? 1000 - worst.badness : worst.badness);
+    return worst.badness == 1000 ? LOPT_ERROR_MISMATCH : (lopt_status)(worst.badness > 1000 ? 1000 - worst.badness : worst.badness);
+}
+
+/* The rows that this rank of `comm` has of a tensor with LOPT_MPI_ROWS. Not collective. Errors: as lopt_rows_of. */
+static inline lopt_status lopt_mpi_rows(const int64_t *shape, int32_t rank, MPI_Comm comm, lopt_rows *rows) {
+    int part = 0, parts = 0;
+    if (MPI_Comm_rank(comm, &part) != MPI_SUCCESS || MPI_Comm_size(comm, &parts) != MPI_SUCCESS) return LOPT_ERROR_IO;
+    return lopt_rows_of(shape, rank, part, parts, rows);
+}
+
+/* The all-gather of lopt_gather; `context` points to the communicator. For a program without lopt_mpi too. */
+static inline int lopt_mpi_gather(void *context, const double *own, double *all, int64_t count) {
+    if (count > 1 << 30) return MPI_ERR_COUNT;
+    return MPI_Allgather(own, (int)count, MPI_DOUBLE, all, (int)count, MPI_DOUBLE, *(MPI_Comm *)context);
 }
 
 typedef struct lopt_mpi_size {
@@ -217,6 +240,7 @@ static inline lopt_status lopt_mpi_prepare(lopt_mpi *m, const lopt_weights *weig
     if (count && !table) return lopt_mpi_refuse(m, LOPT_ERROR_INVALID_ARGUMENT, "table is NULL", "");
     lopt_status status = lopt_options_init(&own, sizeof own);
     if (options) own = *options;
+    own.gather.run = lopt_mpi_gather, own.gather.context = &m->comm, own.gather.part = m->rank, own.gather.parts = m->ranks;
     m->gradient_scale = own.gradient_scale, m->max_gradient_norm = own.max_gradient_norm, m->nonfinite = own.nonfinite;
     /* Which is checked there; what clips is here. */
     if (status == LOPT_OK) status = lopt_create(weights, &own, &m->optimizer);
@@ -228,13 +252,16 @@ static inline lopt_status lopt_mpi_prepare(lopt_mpi *m, const lopt_weights *weig
     if (status != LOPT_OK) return lopt_mpi_note(m, status);
     for (size_t i = 0; i < count; i++) {
         const lopt_mpi_tensor *t = &table[i];
-        if (!t->name || !t->parameter || !t->gradient)
+        const int has_rows = (t->rank & LOPT_MPI_ROWS) != 0;
+        if (!t->name || (!has_rows && (!t->parameter || !t->gradient)))
             return lopt_mpi_refuse(m, LOPT_ERROR_INVALID_ARGUMENT, "name, parameter or gradient is NULL: ", t->name ? t->name : "");
         m->tensors[i] = *t;
-        m->elements[i] = 1;
+        m->tensors[i].rank &= ~LOPT_MPI_ROWS;
+        m->elements[i] = has_rows ? 0 : 1;
+        m->with_rows += has_rows;
         for (const char *c = t->name; *c; c++) *digest = (*digest ^ (unsigned char)*c) * 0x100000001b3u;
         *digest = (*digest ^ (uint64_t)t->rank) * 0x100000001b3u;
-        for (int32_t axis = 0; axis < t->rank && axis < LOPT_MAX_RANK; axis++) {
+        for (int32_t axis = 0; axis < m->tensors[i].rank && axis < LOPT_MAX_RANK; axis++) {
             *digest = (*digest ^ (uint64_t)t->shape[axis]) * 0x100000001b3u;
             /* lopt_add_tensor refuses what does not fit, and negative extents. */
             m->elements[i] = t->shape[axis] < 0 || (double)m->elements[i] * (double)t->shape[axis] > 281474976710656.0
@@ -245,7 +272,7 @@ static inline lopt_status lopt_mpi_prepare(lopt_mpi *m, const lopt_weights *weig
 }
 
 /* Makes the optimizers of all ranks of `comm`, for the tensors of the table, which is copied (but for the names, which are looked
- * at here alone); all ranks pass the same, in the same order. The parameters of rank 0 become those of all. `weights` and `options`
+ * at here alone); all ranks pass the same, in the same order. The parameters of rank 0 become those of all (but of rows). `m` stays where it is. `weights` and `options`
  * as for lopt_create, the same on all ranks but for what concerns the rank (threads, allocator, log). max_gradient_norm counts for all
  * tensors together; what it does with one optimizer, but for rounding.
  *
@@ -273,7 +300,14 @@ static inline lopt_status lopt_mpi_create(lopt_mpi *m, MPI_Comm comm, const lopt
             status = lopt_mpi_refuse(m, LOPT_ERROR_NO_MEMORY, "no memory for the table of tensors", "");
         for (int32_t i = 0; i < m->count && status == LOPT_OK; i++) {
             lopt_mpi_tensor *t = &m->tensors[i];
-            status = lopt_mpi_note(m, m->owner[i] == m->rank
+            lopt_rows rows = {0, 0};
+            if (table[i].rank != t->rank) {
+                m->owner[i] = LOPT_MPI_ALL;
+                status = lopt_mpi_note(m, lopt_mpi_rows(t->shape, t->rank, m->comm, &rows));
+                if (status == LOPT_OK)
+                    status = lopt_mpi_note(m, lopt_add_rows(m->optimizer, t->name, &rows, t->parameter, LOPT_F32, t->gradient, LOPT_F32,
+                                                            t->shape, t->rank, NULL));
+            } else status = lopt_mpi_note(m, m->owner[i] == m->rank
                 ? lopt_add_tensor(m->optimizer, t->name, t->parameter, t->gradient, t->shape, t->rank, NULL)
                 : lopt_add_elsewhere(m->optimizer, t->name, t->shape, t->rank, NULL));
             t->name = NULL;
@@ -305,6 +339,19 @@ static inline lopt_status lopt_mpi_step(lopt_mpi *m) {
         m->numbers[i] = found.norm_squared;
         own |= found.nonfinite > 0;
     }
+    if (m->with_rows > 0) {
+        if ((status = lopt_mpi_agree(m, status)) < 0) return status;
+        for (int32_t i = 0; status == LOPT_OK && m->max_gradient_norm > 0 && i < m->count; i++) {
+            lopt_gradients found;
+            memset(&found, 0, sizeof found);
+            found.struct_size = sizeof found;
+            if (m->owner[i] != LOPT_MPI_ALL) continue;
+            status = lopt_mpi_note(m, lopt_inspect_gradients(m->optimizer, i, &found));
+            own |= found.nonfinite > 0;
+            /* All know the whole of it. */
+            if (m->rank == 0) m->numbers[i] = found.norm_squared;
+        }
+    }
     /* Of each tensor one rank has a number: the sums are exact, and in the order of the tensors the same on any ranks. */
     m->numbers[m->count] = status < 0;
     if (MPI_Allreduce(MPI_IN_PLACE, m->numbers, (int)m->count + 1, MPI_DOUBLE, MPI_SUM, m->comm) != MPI_SUCCESS)
@@ -315,8 +362,9 @@ static inline lopt_status lopt_mpi_step(lopt_mpi *m) {
         else nonfinite = 1;
     }
     if (nonfinite && m->nonfinite != LOPT_NONFINITE_SKIP_TENSOR) {
-        /* Those who have it count it, and say what it is. */
-        return lopt_mpi_agree(m, own ? lopt_mpi_note(m, lopt_step(m->optimizer)) : LOPT_OK);
+        /* Those who have it count it, and say what it is; a step with rows is called off by all together. */
+        if (own || m->with_rows > 0) status = lopt_mpi_note(m, lopt_step(m->optimizer));
+        return lopt_mpi_agree(m, own || (status != LOPT_SKIPPED_NONFINITE && status != LOPT_ERROR_NONFINITE) ? status : LOPT_OK);
     }
     if (m->max_gradient_norm > 0 && sqrt(squares) > m->max_gradient_norm) {
         factor = m->max_gradient_norm / sqrt(squares);
@@ -368,9 +416,9 @@ static inline lopt_status lopt_mpi_save(lopt_mpi *m, const char *path, uint32_t 
     if (MPI_Bcast(before, 2, MPI_LONG_LONG, 0, m->comm) != MPI_SUCCESS) return lopt_mpi_failed(m);
     char *name = path ? lopt_mpi_shard(path, before[0] + 1, m->rank) : NULL, *list = path ? lopt_mpi_shard(path, 0, -1) : NULL;
     lopt_status status = !path ? lopt_mpi_refuse(m, LOPT_ERROR_INVALID_ARGUMENT, "path is NULL", "")
-        : !name || !list ? lopt_mpi_refuse(m, LOPT_ERROR_NO_MEMORY, "no memory for a file name", "")
-        : lopt_mpi_note(m, lopt_save(m->optimizer, name, contents));
+        : !name || !list ? lopt_mpi_refuse(m, LOPT_ERROR_NO_MEMORY, "no memory for a file name", "") : LOPT_OK;
     status = lopt_mpi_agree(m, status);
+    if (status == LOPT_OK) status = lopt_mpi_agree(m, lopt_mpi_note(m, lopt_save(m->optimizer, name, contents)));
     if (status == LOPT_OK) {
         if (m->rank == 0) {
             FILE *file = fopen(list, "w");
@@ -406,7 +454,14 @@ static inline lopt_status lopt_mpi_read(lopt_mpi *m, const char *path, uint32_t 
     lopt_status status = LOPT_OK;
     for (long long k = 0; k < shards[1] && status == LOPT_OK; k++) {
         int wanted = k == 0;
-        for (int32_t i = 0; i < m->count; i++) wanted |= m->owner[i] == m->rank && wrote[i] == k;
+        for (int32_t i = 0; i < m->count; i++) {
+            lopt_rows here = {0, 0}, there = {0, 0};
+            wanted |= m->owner[i] == m->rank && wrote[i] == k;
+            if (m->owner[i] != LOPT_MPI_ALL) continue;
+            (void)!lopt_mpi_rows(m->tensors[i].shape, m->tensors[i].rank, m->comm, &here);
+            (void)!lopt_rows_of(m->tensors[i].shape, m->tensors[i].rank, (int32_t)k, (int32_t)shards[1], &there);
+            wanted |= there.first < here.first + here.count && here.first < there.first + there.count;
+        }
         if (!wanted) continue;
         lopt_information information;
         memset(&information, 0, sizeof information);
@@ -417,7 +472,7 @@ static inline lopt_status lopt_mpi_read(lopt_mpi *m, const char *path, uint32_t 
         free(name);
         if (lopt_info(m->optimizer, &information) == LOPT_OK) restored += information.tensors_restored;
     }
-    for (int32_t i = 0; i < m->count; i++) own += m->owner[i] == m->rank;
+    for (int32_t i = 0; i < m->count; i++) own += m->owner[i] == m->rank || m->owner[i] == LOPT_MPI_ALL;
     free(wrote);
     if (status == LOPT_OK && restored != own)
         status = lopt_mpi_refuse(m, LOPT_ERROR_MISMATCH, "a tensor is missing in the shards of ", path);
@@ -440,8 +495,8 @@ static inline lopt_status lopt_mpi_restore(lopt_mpi *m, const char *path, uint32
     if (status == LOPT_OK) status = lopt_mpi_note(m, lopt_state_size(m->optimizer, contents, &size));
     if (status == LOPT_OK && !(before = malloc(size)))
         status = lopt_mpi_refuse(m, LOPT_ERROR_NO_MEMORY, "no memory for the state as it is", "");
-    if (status == LOPT_OK) status = lopt_mpi_note(m, lopt_state_write(m->optimizer, contents, before, size));
     status = lopt_mpi_agree(m, status);
+    if (status == LOPT_OK) status = lopt_mpi_agree(m, lopt_mpi_note(m, lopt_state_write(m->optimizer, contents, before, size)));
     if (status == LOPT_OK && MPI_Bcast(shards, 2, MPI_LONG_LONG, 0, m->comm) != MPI_SUCCESS) status = lopt_mpi_failed(m);
     if (status == LOPT_OK) {
         status = lopt_mpi_agree(m, lopt_mpi_read(m, path, contents, shards));

@@ -49,6 +49,10 @@ static void types(void) {
     FIELD(lopt_flat_entry, name), FIELD(lopt_flat_entry, offset), FIELD(lopt_flat_entry, rank), FIELD(lopt_flat_entry, shape);
     SIZE(lopt_log);
     FIELD(lopt_log, message), FIELD(lopt_log, context);
+    SIZE(lopt_gather);
+    FIELD(lopt_gather, run), FIELD(lopt_gather, context), FIELD(lopt_gather, part), FIELD(lopt_gather, parts);
+    SIZE(lopt_rows);
+    FIELD(lopt_rows, first), FIELD(lopt_rows, count);
     SIZE(lopt_options);
     FIELD(lopt_options, struct_size), FIELD(lopt_options, threads), FIELD(lopt_options, max_isa);
     FIELD(lopt_options, nonfinite), FIELD(lopt_options, reserved), FIELD(lopt_options, lr_scale);
@@ -56,7 +60,7 @@ static void types(void) {
     FIELD(lopt_options, parallel_for), FIELD(lopt_options, log), FIELD(lopt_options, max_update_ratio);
     FIELD(lopt_options, weight_decay_form), FIELD(lopt_options, reserved2), FIELD(lopt_options, gradient_scale);
     FIELD(lopt_options, max_gradient_norm), FIELD(lopt_options, weight_decay_tensors);
-    FIELD(lopt_options, learned_decay_scale);
+    FIELD(lopt_options, learned_decay_scale), FIELD(lopt_options, gather);
     FIELD(lopt_options, average), FIELD(lopt_options, average_span);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);

@@ -12,11 +12,22 @@ private func checked(_ contents: UInt32, isRead: Bool = false) throws(LOptError)
     return CheckpointContents(rawValue: contents)
 }
 
+/// For what is to be saved: of rows the others are asked, in a callback. To be followed by `saved`.
+@inline(never)
+private func saving(_ handle: OpaquePointer?) throws(LOptError) -> UnsafeMutablePointer<OptimizerHandle> {
+    let opt = try settled(handle)
+    if opt.pointee.optimizer.shared > 0 { lopt_atomic_store(&opt.pointee.isChanging, 1) }
+    return opt
+}
+
+private func saved(_ opt: UnsafeMutablePointer<OptimizerHandle>) { lopt_atomic_store(&opt.pointee.isChanging, 0) }
+
 @implementation @_cdecl("lopt_save")
 public func lopt_save(_ handle: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ contents: UInt32) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try settled(handle)
         guard let path else { throw missing("path") }
+        let opt = try saving(handle)
+        defer { saved(opt) }
         try opt.pointee.optimizer.save(path, checked(contents))
         return LOPT_OK
     }
@@ -48,11 +59,11 @@ public func lopt_state_write(
     _ handle: OpaquePointer!, _ contents: UInt32, _ memory: UnsafeMutableRawPointer!, _ size: Int
 ) -> lopt_status {
     status { () throws(LOptError) in
-        let opt = try settled(handle)
         guard let memory else { throw missing("memory") }
         guard size >= 0 else { throw LOptError(.invalidArgument, "size is beyond the address space") }
-        try opt.pointee.optimizer.write(
-            UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
+        let opt = try saving(handle)
+        defer { saved(opt) }
+        try opt.pointee.optimizer.write(UnsafeMutableRawBufferPointer(start: memory, count: size), checked(contents))
         return LOPT_OK
     }
 }

@@ -125,6 +125,42 @@ public func lopt_add_typed(
         parameterType, gradientType)
 }
 
+@implementation @_cdecl("lopt_rows_of")
+public func lopt_rows_of(
+    _ shape: UnsafePointer<Int64>!, _ rank: Int32, _ part: Int32, _ parts: Int32, _ rows: UnsafeMutablePointer<lopt_rows>!
+) -> lopt_status {
+    status { () throws(LOptError) in
+        try checkRank(rank)
+        guard rank == 0 || shape != nil else { throw missing("shape") }
+        guard let rows else { throw missing("rows") }
+        let division = try RowDivision(UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)))
+        try Gather.check(part: Int(part), parts: Int(parts))
+        let own = division.rows(of: Int(part), in: Int(parts))
+        rows.pointee = lopt_rows(first: Int64(own.lowerBound), count: Int64(own.count))
+        return LOPT_OK
+    }
+}
+
+@implementation @_cdecl("lopt_add_rows")
+public func lopt_add_rows(
+    _ handle: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ rows: UnsafePointer<lopt_rows>!, _ parameter: UnsafeMutableRawPointer!,
+    _ parameterType: lopt_element, _ gradient: UnsafeRawPointer!, _ gradientType: lopt_element, _ shape: UnsafePointer<Int64>!,
+    _ rank: Int32, _ index: UnsafeMutablePointer<Int32>!
+) -> lopt_status {
+    guard let rows else { return status { () throws(LOptError) in throw missing("rows") } }
+    return add(
+        handle, name, parameter?.assumingMemoryBound(to: Float.self), gradient?.assumingMemoryBound(to: Float.self), shape, rank, index,
+        parameterType, gradientType, rows: rows.pointee)
+}
+
+private func range(_ rows: lopt_rows) throws(LOptError) -> Range<Int> {
+    let (end, overflow) = rows.first.addingReportingOverflow(rows.count)
+    guard rows.first >= 0, rows.count >= 0, !overflow else {
+        throw LOptError(.invalidArgument, "rows are \(rows.count) from \(rows.first) on; neither may be negative")
+    }
+    return Int(rows.first)..<Int(end)
+}
+
 private func elementType(_ type: lopt_element, _ name: StaticString) throws(LOptError) -> ElementType {
     guard let type = ElementType(rawValue: Int32(truncatingIfNeeded: type.rawValue)) else {
         throw LOptError(.invalidArgument, "\(name) is \(Int32(truncatingIfNeeded: type.rawValue)); allowed are 0 to 3, see lopt_element")
@@ -140,19 +176,19 @@ private func elementTypes(_ parameter: lopt_element, _ gradient: lopt_element) t
 private func add(
     _ handle: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ parameter: UnsafeMutablePointer<Float>?,
     _ gradient: UnsafePointer<Float>?, _ shape: UnsafePointer<Int64>?, _ rank: Int32, _ index: UnsafeMutablePointer<Int32>?,
-    _ parameterType: lopt_element, _ gradientType: lopt_element, isElsewhere: Bool = false
+    _ parameterType: lopt_element, _ gradientType: lopt_element, isElsewhere: Bool = false, rows: lopt_rows? = nil
 ) -> lopt_status {
     status { () throws(LOptError) in
         guard let name else { throw missing("name") }
         try checkRank(rank)
         guard rank == 0 || shape != nil else { throw missing("shape") }
         let types = try elementTypes(parameterType, gradientType)
-        let length = lopt_system_length(name, Optimizer.longestName + 1)
+        let length = lopt_system_length(name, Optimizer.longestName + 1), own = try rows.map { given throws(LOptError) in try range(given) }
         let added = try adding(handle) { opt throws(LOptError) in
             try opt.pointee.optimizer.addTensor(
                 name: UnsafeRawBufferPointer(start: name, count: length), parameter: parameter, gradient: gradient,
                 shape: UnsafeBufferPointer(start: shape, count: rank == 0 ? 0 : Int(rank)), types: types,
-                isElsewhere: isElsewhere, startsThreads: false)
+                isElsewhere: isElsewhere, rows: own, startsThreads: false)
         }
         index?.pointee = Int32(added)
         return LOPT_OK

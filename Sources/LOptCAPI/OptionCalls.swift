@@ -4,7 +4,7 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 56
+private let firstOptions = MemoryLayout<lopt_options>.size - 80
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
 let firstInformation = MemoryLayout<lopt_information>.size - 16
 
@@ -93,6 +93,10 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     options.maxUpdateRatio = given.max_update_ratio
     options.allocator = try allocator(given.allocator)
     options.parallelFor = given.parallel_for.run.map { ParallelFor(run: $0, context: given.parallel_for.context) }
+    if let run = given.gather.run {
+        options.gather = try Gather(
+            run: run, context: given.gather.context, part: Int(given.gather.part), parts: Int(given.gather.parts))
+    }
     return options
 }
 

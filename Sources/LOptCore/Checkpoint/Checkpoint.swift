@@ -9,7 +9,8 @@ import CLOptShims
 /// size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay, its form, the gradient scale and the
 /// tensors that decay, of the optimizer; the last two are left out where they are 1 and 0.
 /// Of weights of kind pooled there are no row, column and diagonal, but `<name>/pooled`, f64 [14]: the statistics of the last
-/// step, the peak of g^2, whether they are known; and `/total_steps`, i64 [1].
+/// step, the peak of g^2, whether they are known; and `/total_steps`, i64 [1]. Of a tensor of which other rows are elsewhere the arrays have
+/// those that are here, and `<name>/rows`, i64 [2], is the first of them and how many the whole tensor has.
 /// Version 0.1.0 wrote no step size and the first two of these: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
 /// 0.1.0 wrote the first alone).
@@ -17,6 +18,7 @@ extension Optimizer {
     private static let format: StaticString = "lopt-checkpoint"
 
     /// The size of the checkpoint that `writeCheckpoint` would write now.
+    @inline(never)
     public func checkpointSize(_ contents: CheckpointContents) throws(LOptError) -> Int {
         try checkSwap()
         if contents.contains(.parameters) { try checkParameters() }
@@ -29,8 +31,7 @@ extension Optimizer {
 
     /// Writes a checkpoint into a file, which is replaced at once, or not at all if this throws.
     public func save(_ path: UnsafePointer<CChar>, _ contents: CheckpointContents) throws(LOptError) {
-        try checkSwap()
-        if contents.contains(.parameters) { try checkParameters() }
+        _ = try prepareCheckpoint(contents, room: .max)
         try write(to: try ByteSink(replacing: path, options.allocator), contents)
     }
 
@@ -38,10 +39,7 @@ extension Optimizer {
     public func write(
         _ memory: UnsafeMutableRawBufferPointer, _ contents: CheckpointContents
     ) throws(LOptError) {
-        let size = try checkpointSize(contents)
-        guard memory.count >= size else {
-            throw LOptError(.invalidArgument, "size is \(memory.count); the checkpoint has \(size) bytes")
-        }
+        let size = try prepareCheckpoint(contents, room: memory.count)
         try write(to: ByteSink(memory: UnsafeMutableRawBufferPointer(rebasing: memory[..<size])), contents)
     }
 
@@ -80,7 +78,7 @@ extension Optimizer {
                 guard let section = sections[j] else { continue }
                 try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)
             }
-            if let section = t.averageSection {
+            if let section = t.averageSection() {
                 try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)
             }
             try writer.tensor(t.identity.name, suffix: Tensor.stepSuffix, .i64, SafeTensors.Shape(counterNumbers))
@@ -88,6 +86,7 @@ extension Optimizer {
             if architecture.kind == .pooled {
                 try writer.tensor(t.identity.name, suffix: Tensor.pooledSuffix, .f64, SafeTensors.Shape(Tensor.pooledNumbers))
             }
+            if t.memory.shared != nil { try writer.tensor(t.identity.name, suffix: Tensor.rowsSuffix, .i64, SafeTensors.Shape(2)) }
         }
     }
 
@@ -116,7 +115,7 @@ extension Optimizer {
                 for piece in 0..<section.pieces { try taker.take(UnsafeRawBufferPointer(section.piece(piece))) }
                 taker.end(t.identity.name, section.suffix)
             }
-            if let section = t.averageSection {
+            if let section = t.averageSection() {
                 try taker.take(UnsafeRawBufferPointer(section.piece(0)))
                 taker.end(t.identity.name, section.suffix)
             }
@@ -138,6 +137,11 @@ extension Optimizer {
             pooled.pointer[PooledTerm.dynamic + 1] = t.progress.pooled.isKnown ? 1 : 0
             try taker.take(pooled.bytes)
             taker.end(t.identity.name, Tensor.pooledSuffix)
+            guard let shared = t.memory.shared else { continue }
+            counters.pointer[0] = Int64(shared.pointee.own.lowerBound)
+            counters.pointer[1] = Int64(shared.pointee.division.rows)
+            try taker.take(UnsafeRawBufferPointer(rebasing: counters.bytes[..<16]))
+            taker.end(t.identity.name, Tensor.rowsSuffix)
         }
     }
 }

@@ -61,6 +61,8 @@ extension Optimizer {
 extension Tensor {
     /// I64: steps, steps skipped, elements that were not finite.
     static let stepSuffix: StaticString = "/step"
+    /// I64, of a tensor of which other rows are elsewhere: the first row, and how many the whole tensor has.
+    static let rowsSuffix: StaticString = "/rows"
     /// F32, as the parameter; and I64, in a row with those of `stepSuffix`, the steps in it.
     static let averageSuffix: StaticString = "/average"
     /// F64: learning-rate scale, weight decay scale, frozen, step size.
@@ -71,16 +73,16 @@ extension Tensor {
     static let pooledNumbers = PooledTerm.dynamic + 2
 
     /// Shape and names are those of update-rule terms: row lacks the axis of the largest extent, column that of the second
-    /// largest; the axis of the decays comes first.
-    func sections(momenta: Int, _ contents: CheckpointContents) -> CheckpointSections {
-        let count = geometry.count, view = memory.view
+    /// largest; the axis of the decays comes first. `rows`: how many the file has, if not those that are here.
+    func sections(momenta: Int, _ contents: CheckpointContents, rows: Int? = nil) -> CheckpointSections {
+        let count = geometry.count, view = memory.view, rows = rows ?? memory.shared?.pointee.own.count
         var result = CheckpointSections()
         // Those of 16 bits go on from more than the caller has.
         if contents.contains(.parameters) || memory.types.parameter.isNarrow {
-            result.append(section("/parameter", identity.whole, 1, count, 0, view.parameter))
+            result.append(section("/parameter", identity.whole(rows), 1, count, 0, view.parameter))
         }
-        result.append(section("/momentum", identity.stacked(momenta, nil), momenta, count, Int(view.plane_stride), view.momentum))
-        result.append(section("/second_moment", identity.whole, 1, count, 0, view.second_moment))
+        result.append(section("/momentum", identity.stacked(momenta, nil, rows), momenta, count, Int(view.plane_stride), view.momentum))
+        result.append(section("/second_moment", identity.whole(rows), 1, count, 0, view.second_moment))
         guard geometry.isFactored else {
             if view.diagonal == nil { return result }
             result.append(
@@ -96,8 +98,10 @@ extension Tensor {
     }
 
     /// Beside them, if there is one.
-    var averageSection: CheckpointSection? {
-        memory.average.map { section(Tensor.averageSuffix, identity.whole, 1, geometry.count, 0, $0) }
+    func averageSection(rows: Int? = nil) -> CheckpointSection? {
+        memory.average.map {
+            section(Tensor.averageSuffix, identity.whole(rows ?? memory.shared?.pointee.own.count), 1, geometry.count, 0, $0)
+        }
     }
 
     private func section(
@@ -111,15 +115,16 @@ extension Tensor {
 }
 
 extension TensorIdentity {
-    fileprivate var whole: SafeTensors.Shape {
+    /// With another extent of the first axis, if there is one to be put there.
+    fileprivate func whole(_ rows: Int?) -> SafeTensors.Shape {
         var result = SafeTensors.Shape()
-        for axis in 0..<rank { result.append(Int(shape[axis])) }
+        for axis in 0..<rank { result.append(axis == 0 ? rows ?? Int(shape[axis]) : Int(shape[axis])) }
         return result
     }
 
-    fileprivate func stacked(_ momenta: Int, _ left: Int?) -> SafeTensors.Shape {
+    fileprivate func stacked(_ momenta: Int, _ left: Int?, _ rows: Int? = nil) -> SafeTensors.Shape {
         var result = SafeTensors.Shape(momenta)
-        for axis in 0..<rank where axis != left { result.append(Int(shape[axis])) }
+        for axis in 0..<rank where axis != left { result.append(axis == 0 ? rows ?? Int(shape[axis]) : Int(shape[axis])) }
         return result
     }
 

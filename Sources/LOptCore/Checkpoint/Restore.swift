@@ -9,7 +9,7 @@ extension Optimizer {
         let file = try InputFile(path: path)
         // Not to read gigabytes of something else into memory; what is elsewhere may be in the file too.
         let expected = try size(.parameters)
-        guard elsewhere > 0 || file.size <= 2 * expected + 65_536 else {
+        guard elsewhere > 0 || shared > 0 || file.size <= 2 * expected + 65_536 else {
             throw LOptError(
                 .mismatch, "'\(path)' has \(file.size) bytes; a checkpoint of these tensors has \(expected) at most")
         }
@@ -86,11 +86,16 @@ extension Optimizer {
         for i in 0..<count where !tensors[i].isElsewhere {
             let t = tensors[i]
             if contents.contains(.shard), reader.index(t.identity.name, "/momentum") == nil { continue }
-            found += 1
-            let sections = t.sections(momenta: architecture.momenta, contents)
+            let cut = try reader.cut(t, into: counters.pointer, contents)
+            guard cut.isWhole || architecture.kind == .pooled else {
+                throw LOptError(.checkpoint, "'\(t.identity.name)/rows' is there, which weights of this kind have not")
+            }
+            if cut.isSkipped { continue }
+            if cut.completes(after: t.report.restoredRows) { found += 1 }
+            let rows = cut.file.count, sections = t.sections(momenta: architecture.momenta, contents, rows: cut.isWhole ? nil : rows)
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
-                try reader.take(t.identity.name, section, changing: changing)
+                try reader.take(t.identity.name, section, cut, changing: changing)
             }
             // Without an average in the checkpoint, or here, there is none yet.
             counters.pointer[3] = 0
@@ -100,8 +105,8 @@ extension Optimizer {
                     .checkpoint, "'\(t.identity.name)/step' has \(counters.pointer[j]); allowed are 0 to 2^53")
             }
             if t.memory.average == nil { counters.pointer[3] = 0 }
-            if counters.pointer[3] > 0, let section = t.averageSection {
-                try reader.take(t.identity.name, section, changing: changing)
+            if counters.pointer[3] > 0, let section = t.averageSection(rows: cut.isWhole ? nil : rows) {
+                try reader.take(t.identity.name, section, cut, changing: changing)
             }
             numbers.pointer[3] = 0
             try reader.take(t.identity.name, Tensor.optionsSuffix, .f64, into: numbers.pointer, 3...4)
@@ -120,6 +125,8 @@ extension Optimizer {
                 tensors[i].options.weightDecayScale = numbers.pointer[1]
                 tensors[i].options.isFrozen = numbers.pointer[2] != 0
                 tensors[i].progress.stepSize = numbers.pointer[3]
+                tensors[i].report.restoredRows = cut.restored(after: t.report.restoredRows)
+                tensors[i].memory.shared?.pointee.isPending = false
             }
             guard architecture.kind == .pooled else { continue }
             try reader.take(
@@ -172,6 +179,27 @@ extension SafeTensors {
         guard let found = metadata(key) else { return false }
         return value.withCString { found.hasBytes(of: UnsafeRawBufferPointer(cString: $0)) }
     }
+}
+
+/// The rows of a tensor that are here, and those that a checkpoint has of it.
+private struct RowCut {
+    let own, file: Range<Int>
+    let isShard: Bool
+
+    var isWhole: Bool { own == file }
+    var isCovered: Bool { own.isEmpty || file.lowerBound <= own.lowerBound && file.upperBound >= own.upperBound }
+    var common: Range<Int> { own.clamped(to: file) }
+
+    /// Of a shard that has none of the rows. Where there are none to be had, part 0 says how far the tensor is.
+    var isSkipped: Bool { isShard && !isCovered && common.isEmpty || isShard && own.isEmpty && file.lowerBound > 0 }
+
+    /// Up to which row there is all, if it was all up to `row` before.
+    @inline(never)
+    func restored(after row: Int) -> Int { file.lowerBound <= max(own.lowerBound, row) ? file.upperBound : row }
+
+    /// With it the tensor is restored.
+    @inline(never)
+    func completes(after row: Int) -> Bool { isCovered || restored(after: row) >= own.upperBound && file.lowerBound < own.upperBound }
 }
 
 /// Finds the arrays of a checkpoint by name, checks or copies them.
@@ -255,14 +283,51 @@ private struct CheckpointReader: ~Copyable {
     /// An array of the state.
     @inline(never)
     mutating func take(
-        _ tensor: UnsafeRawBufferPointer, _ section: CheckpointSection, changing: Bool
+        _ tensor: UnsafeRawBufferPointer, _ section: CheckpointSection, _ cut: RowCut, changing: Bool
     ) throws(LOptError) {
         let data = try find(tensor, section.suffix, .f32, section.shape)
         guard changing, let source = data.baseAddress, section.pieceBytes > 0 else { return }
+        // All of it, or the rows that there are here and there.
+        var from = 0, to = 0, size = section.pieceBytes
+        if !cut.isWhole {
+            let row = section.pieceBytes / cut.own.count, common = cut.common
+            from = (common.lowerBound - cut.file.lowerBound) * row
+            to = (common.lowerBound - cut.own.lowerBound) * row
+            size = common.count * row
+        }
+        let stride = data.count / section.pieces
         for i in 0..<section.pieces {
             guard let target = section.piece(i).baseAddress else { return }
-            lopt_system_copy(target, source + i * section.pieceBytes, section.pieceBytes)
+            lopt_system_copy(target + to, source + (i * stride + from), size)
         }
+    }
+
+    /// Which rows of a tensor the checkpoint has.
+    @inline(never)
+    mutating func cut(
+        _ t: Tensor, into numbers: UnsafeMutablePointer<Int64>, _ contents: CheckpointContents
+    ) throws(LOptError) -> RowCut {
+        let whole = 0..<(t.identity.rank > 0 ? Int(t.identity.shape[0]) : 1)
+        var file = whole
+        if index(t.identity.name, Tensor.rowsSuffix) != nil {
+            try take(t.identity.name, Tensor.rowsSuffix, .i64, into: numbers, 2...2)
+            // The extent of the rows is in the shape of every array; those are compared with one another later.
+            let shape = index(t.identity.name, "/momentum").map { table[$0].shape }
+            let count = shape.map { $0.rank > 1 ? $0[1] : 0 } ?? 0
+            guard numbers[1] == Int64(whole.count), numbers[0] >= 0, numbers[0] <= numbers[1], count <= whole.count - Int(numbers[0]) else {
+                throw LOptError(
+                    .mismatch,
+                    "the checkpoint has \(count) from \(numbers[0]) on of \(numbers[1]) rows of '\(t.identity.name)', which has \(whole.count) rows here")
+            }
+            file = Int(numbers[0])..<(Int(numbers[0]) + count)
+        }
+        let cut = RowCut(own: t.rows, file: file, isShard: contents.contains(.shard))
+        guard cut.isShard || cut.isCovered else {
+            throw LOptError(
+                .mismatch,
+                "the checkpoint has \(file.count) from \(file.lowerBound) on of the rows of '\(t.identity.name)'; LOPT_SHARD takes what there is")
+        }
+        return cut
     }
 
     /// A few numbers, as many of `counts` as the checkpoint has: the least or the most.

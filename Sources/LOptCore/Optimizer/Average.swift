@@ -72,6 +72,7 @@ extension Optimizer {
         for i in range { tensors[i].memory.takeInParameters(0..<tensors[i].geometry.count) }
     }
 
+    @inline(never)
     func checkSwap() throws(LOptError) {
         guard !areAveragesSwapped else {
             throw LOptError(

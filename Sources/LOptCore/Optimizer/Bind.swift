@@ -23,14 +23,19 @@ extension Optimizer {
         _ count: Int, parameters: UnsafePointer<UnsafeMutablePointer<Float>?>,
         gradients: UnsafePointer<UnsafeMutablePointer<Float>?>, hostFloat: UInt64? = nil
     ) throws(LOptError) -> StepOutcome {
-        guard count == self.count else {
-            throw LOptError(.invalidArgument, "count is \(count); there are \(self.count) tensors, and each is to have its memory")
+        do throws(LOptError) {
+            guard count == self.count else {
+                throw LOptError(.invalidArgument, "count is \(count); there are \(self.count) tensors, and each is to have its memory")
+            }
+            for i in 0..<count {
+                tensors[i].place.previous = present(i)
+                try list(i, Binding(i, parameter: parameters[i], gradient: UnsafePointer(gradients[i])))
+            }
+            try bindListed(count)
+        } catch {
+            refuse(0..<self.count, .step)
+            throw error
         }
-        for i in 0..<count {
-            tensors[i].place.previous = present(i)
-            try list(i, Binding(i, parameter: parameters[i], gradient: UnsafePointer(gradients[i])))
-        }
-        try bindListed(count)
         do throws(LOptError) {
             return try step(hostFloat: hostFloat)
         } catch {
@@ -107,7 +112,8 @@ extension Optimizer {
 
     /// A step of this tensor can be taken: its memory is there, and what it reads is nobody's parameter. Memory of a gradient
     /// that has been read is free: that a parameter has been put there only matters when it is to be read again.
-    mutating func checkBound(_ index: Int) throws(LOptError) {
+    @inline(never)
+    func checkBound(_ index: Int) throws(LOptError) {
         guard tensors[index].place.boundAt != memoryChanges else { return }
         let t = tensors[index]
         if t.geometry.count > 0 {
@@ -119,6 +125,7 @@ extension Optimizer {
     }
 
     /// Parameters of all tensors are there, for a checkpoint that holds them.
+    @inline(never)
     func checkParameters() throws(LOptError) {
         for i in 0..<count where tensors[i].geometry.count > 0 && tensors[i].memory.callerParameter == nil {
             throw unbound("parameter", tensors[i])

@@ -19,6 +19,26 @@ extension Optimizer {
         names.find(tensors) { $0.identity.name.compare(with: name) }
     }
 
+    /// These rows of a tensor of this shape can be here, and they alone. Returns how many elements they have.
+    @inline(never)
+    func checkRows(_ rows: Range<Int>, _ shape: UnsafeBufferPointer<Int64>) throws(LOptError) -> Int {
+        guard let gather = options.gather else {
+            throw LOptError(.invalidArgument, "options.gather is not set; rows of a tensor are stepped together with those of other parts")
+        }
+        guard architecture.kind == .pooled else {
+            throw LOptError(.invalidArgument, "rows of a tensor need weights of kind pooled; with others a tensor is whole")
+        }
+        guard options.maxUpdateRatio == 0 else {
+            throw LOptError(.invalidArgument, "max_update_ratio must be 0 with rows of a tensor")
+        }
+        let division = try RowDivision(shape), own = division.rows(of: gather.part, in: gather.parts)
+        guard rows == own else {
+            throw LOptError(
+                .invalidArgument, "rows are \(rows.count) from \(rows.lowerBound) on; this part has \(own.count) from \(own.lowerBound) on (lopt_rows_of)")
+        }
+        return own.count * division.rowElements
+    }
+
     /// What a parameter shares memory with, but for its own gradient, is refused when it gets the memory. Gradients may
     /// share memory with each other.
     func checkMemory(

@@ -55,6 +55,8 @@ public struct OptimizerOptions {
     /// For weights that know their horizon: the steps the training will take; 0: not known.
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
+    /// For tensors whose rows several optimizers have between them.
+    public var gather: Gather?
     /// The caller's own threads.
     public var parallelFor: ParallelFor?
 
@@ -116,6 +118,11 @@ public struct Optimizer: ~Copyable {
     private(set) var hasOtherTypes = false
     /// How many of the tensors are elsewhere.
     public private(set) var elsewhere = 0
+    /// How many have rows elsewhere, and memory for their exchanges: as many numbers as one needs, room for so many, the own ones and everybody's.
+    public internal(set) var shared = 0
+    var exchangeNumbers = 0
+    var exchangeRoom = 0
+    var exchange: UnsafeMutablePointer<Double>?
     /// How many tensors the last checkpoint that was restored had for this optimizer.
     public internal(set) var restored = 0
 
@@ -170,6 +177,7 @@ public struct Optimizer: ~Copyable {
     deinit {
         let allocator = options.allocator
         for i in 0..<count { tensors[i].memory.free(allocator) }
+        allocator.deallocate(exchange, exchangeBytes / 8)
         allocator.deallocate(tensors, capacity)
         allocator.deallocate(starts, capacity)
         allocator.deallocate(scratch, pool.workers * scratchStride)
@@ -255,10 +263,12 @@ public struct Optimizer: ~Copyable {
     // MARK: Tensors
 
     /// Adds a tensor, t = 0, and returns its index. `parameter` and `gradient` hold as many numbers (f32, or of `types`) as the shape says,
-    /// row-major, at any alignment; they may be nil if that is none. One that is elsewhere takes its place in the network alone.
+    /// row-major, at any alignment; they may be nil if that is none. One that is elsewhere takes its place in the network alone; of one that is
+    /// shared these rows are here.
     public mutating func addTensor(
         name: UnsafeRawBufferPointer, parameter: UnsafeMutablePointer<Float>?, gradient: UnsafePointer<Float>?,
-        shape: UnsafeBufferPointer<Int64>, types: ElementTypes = ElementTypes(), isElsewhere: Bool = false, startsThreads: Bool = true
+        shape: UnsafeBufferPointer<Int64>, types: ElementTypes = ElementTypes(), isElsewhere: Bool = false, rows: Range<Int>? = nil,
+        startsThreads: Bool = true
     ) throws(LOptError) -> Int {
         try checkName(name)
         var elements = try Geometry.elements(shape)
@@ -266,13 +276,15 @@ public struct Optimizer: ~Copyable {
             guard options.maxGradientNorm == 0 else { throw Optimizer.noNorm() }
             elements = 0
         }
+        if let rows { elements = try checkRows(rows, shape) }
         let span = try checkMemory(parameter, gradient, elements, types)
         guard count < Int(Int32.max) else { throw LOptError(.invalidArgument, "there are 2^31 - 1 tensors already") }
         try makeRoom()
+        if rows != nil { try makeExchangeRoom(shape) }
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
             architecture: rule.architecture, isAveraged: options.average.kind != .none, isElsewhere: isElsewhere, types: types,
-            allocator: options.allocator)
+            rows: rows == nil ? nil : elements, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
@@ -282,6 +294,7 @@ public struct Optimizer: ~Copyable {
         }
         count += 1
         if isElsewhere { elsewhere += 1 }
+        if rows != nil { try share(count - 1, shape) }
         if !types.areF32 { hasOtherTypes = true }
         parameters += elements
         if startsThreads { startThreads() }

@@ -91,6 +91,7 @@ extension Optimizer {
     public var memoryBytes: Int {
         var bytes = rule.memoryBytes + pool.memoryBytes + Allocator.bytes(Float.self, pool.workers * scratchStride)
             + Allocator.bytes(Tensor.self, capacity) + Allocator.bytes(Int.self, capacity)
+            + (exchange == nil ? 0 : Allocator.bytes(Double.self, exchangeBytes / 8))
         for i in 0..<count { bytes += tensors[i].memory.bytes }
         return bytes
     }

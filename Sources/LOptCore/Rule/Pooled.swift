@@ -244,7 +244,7 @@ extension Rule {
 
     /// The statistics of a pass, for the next step. `scale`: that of the pass, the caller's included.
     func notePooled(_ t: inout Tensor, _ sums: UnsafePointer<Double>, scale: Double) {
-        let live = max(sums[Int(LOPT_POOLED_LIVE)], 1), count = Double(t.geometry.count)
+        let live = max(sums[Int(LOPT_POOLED_LIVE)], 1), count = Double(t.elements)
         func mean(_ slot: Int) -> Double { min(max(sums[slot] / live, -1e60), 1e60) }
         let size2 = mean(Int(LOPT_POOLED_LIVE_P2)), h2 = mean(Int(LOPT_POOLED_H2)), g2 = mean(Int(LOPT_POOLED_G2))
         let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1), mean(Int(LOPT_POOLED_A2) + 2))

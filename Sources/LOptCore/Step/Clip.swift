@@ -19,13 +19,16 @@ extension Optimizer {
             // So small that f32 takes all of it for 0.
             let largest = Float(bitPattern: tensors[i].largestGradient) * Float(factor)
             if rule.architecture.skipIdleTensors, min(largest, abs(scale)) < Float.leastNormalMagnitude {
-                tensors[i].step.isIdle = tensors[i].geometry.count > 0
+                tensors[i].step.isIdle = tensors[i].elements > 0
             }
         }
     }
 
     /// The sum of g^2 before clipping, from what the gradient pass has left.
-    static func gradientSquares(_ t: UnsafePointer<Tensor>) -> Double {
+    static func gradientSquares(_ t: UnsafePointer<Tensor>) -> Double { t.pointee.memory.shared?.pointee.squares ?? ownGradientSquares(t) }
+
+    /// The same of the rows that are here.
+    static func ownGradientSquares(_ t: UnsafePointer<Tensor>) -> Double {
         var sum = 0.0
         if t.pointee.geometry.isFactored {
             let count = t.pointee.geometry.sums.columnChunks * t.pointee.geometry.leadCount

@@ -3,7 +3,8 @@ import CLOptShims
 /// What a step did.
 public enum StepOutcome: Sendable {
     case done
-    /// Gradients of `tensors` tensors were not finite, the first of them `first`; they were skipped, or all were.
+    /// Gradients of `tensors` tensors were not finite, the first of them `first`; they were skipped, or all were. -1: it is that of
+    /// another optimizer, which shares a tensor with this one.
     case skipped(first: Int, tensors: Int)
 }
 
@@ -27,9 +28,14 @@ extension Optimizer {
             .invalidArgument, "max_gradient_norm needs all gradients at once: lopt_step. By parts, lopt_set_gradient_scale clips")
     }
 
+    @inline(never)
+    private static func noSameNorm() -> LOptError {
+        LOptError(
+            .mismatch, "max_gradient_norm needs gradients that are the same on all parts, but of tensors that they share; they differ")
+    }
+
     private mutating func step(_ range: Range<Int>, isWhole: Bool, _ hostFloat: UInt64?) throws(LOptError) -> StepOutcome {
-        try checkSwap()
-        try checkBound(range)
+        _ = try checkReady(range, .step)
         let floatState = enterFloat(hostFloat)
         rule.holdBLAS()
         defer {
@@ -37,12 +43,20 @@ extension Optimizer {
             lopt_system_restore_float(floatState)
         }
         var work = look(range)
-        let outcome = judge(range)
+        let found = try exchangeGradients(range, .step)
+        let outcome = judge(range, isBadElsewhere: found.isBadElsewhere)
         if case .skipped(let first, _) = outcome {
             if options.nonfinite == .error { throw LOptError(.nonfinite, nonfiniteMessage(first)) }
-            if options.nonfinite == .skipStep { return outcome }
+            if options.nonfinite == .skipStep {
+                countSkipped(range)
+                return outcome
+            }
         }
+        guard found.isNormTheSame else { throw Optimizer.noSameNorm() }
+        let before = (gradientNorm, stepsClipped)
         if options.maxGradientNorm > 0 { clip(range) }
+        try measureFirstSteps(&work, range, before)
+        if case .skipped = outcome { countSkipped(range) }
         noteStep(range, isWhole: isWhole)
         // Batches are so large that waiting at their end costs little, and so small that a batch stays in cache.
         var begin = range.lowerBound
@@ -65,21 +79,18 @@ extension Optimizer {
     ) throws(LOptError) -> (nonfinite: Int64, squares: Double) {
         if let index { try checkIndex(index) }
         let range = index.map { $0..<($0 + 1) } ?? 0..<count
-        try checkBound(range)
+        _ = try checkReady(range, .inspection)
         guard !range.isEmpty else { return (0, 0) }
         let floatState = enterFloat(hostFloat)
         defer { lopt_system_restore_float(floatState) }
         _ = look(range)
+        _ = try exchangeGradients(range, .inspection)
         var nonfinite: Int64 = 0, squares = 0.0
         for i in range where !tensors[i].isPassedOver {
-            if tensors[i].largestGradient > Optimizer.largestGradientBits { nonfinite += countNonfinite(tensors[i]) }
+            if tensors[i].largestGradient > Optimizer.largestGradientBits { nonfinite += nonfiniteElements(i) }
             squares += Optimizer.gradientSquares(tensors + i)
         }
         return (nonfinite, nonfinite > 0 ? .infinity : squares)
-    }
-
-    private mutating func checkBound(_ range: Range<Int>) throws(LOptError) {
-        for i in range where !tensors[i].isPassedOver { try checkBound(i) }
     }
 
     /// The floating-point environment of a step; returns that of before.
@@ -121,28 +132,30 @@ extension Optimizer {
         for i in range where !tensors[i].step.isSkipped { tensors[i].report.lastStep = lastStep }
     }
 
-    /// Looks at what the gradient pass found, before any state is written; counts and marks what is to be skipped.
-    private mutating func judge(_ range: Range<Int>) -> StepOutcome {
+    /// Looks at what the gradient pass found, before any state is written; marks what is to be skipped.
+    private mutating func judge(_ range: Range<Int>, isBadElsewhere: Bool) -> StepOutcome {
         var first = -1, bad = 0
         for i in range {
             tensors[i].step.isSkipped = tensors[i].isPassedOver
             guard !tensors[i].step.isSkipped else { continue }
             let largest = tensors[i].largestGradient
-            tensors[i].step.isIdle = rule.architecture.skipIdleTensors && tensors[i].geometry.count > 0
+            tensors[i].step.isIdle = rule.architecture.skipIdleTensors && tensors[i].elements > 0
                 && largest < Optimizer.leastGradientBits
             guard largest > Optimizer.largestGradientBits else { continue }
             if first < 0 { first = i }
             bad += 1
             tensors[i].step.isSkipped = true
         }
-        guard bad > 0 else { return .done }
-        if options.nonfinite != .error {
-            for i in range where !tensors[i].isPassedOver {
-                if tensors[i].step.isSkipped { Optimizer.count(&tensors[i].progress.nonfinite, countNonfinite(tensors[i])) }
-                if tensors[i].step.isSkipped || options.nonfinite == .skipStep { Optimizer.count(&tensors[i].progress.stepsSkipped, 1) }
-            }
-        }
+        guard bad > 0 || isBadElsewhere && options.nonfinite != .skipTensor else { return .done }
         return .skipped(first: first, tensors: bad)
+    }
+
+    /// What is skipped, of a step that can no longer fail.
+    private mutating func countSkipped(_ range: Range<Int>) {
+        for i in range where !tensors[i].isPassedOver {
+            if tensors[i].step.isSkipped { Optimizer.count(&tensors[i].progress.nonfinite, nonfiniteElements(i)) }
+            if tensors[i].step.isSkipped || options.nonfinite == .skipStep { Optimizer.count(&tensors[i].progress.stepsSkipped, 1) }
+        }
     }
 
     /// Adds to a counter, which stays at what a checkpoint may hold.
@@ -158,7 +171,12 @@ extension Optimizer {
 
     private func isNonfinite(_ g: Float) -> Bool { g.bitPattern & 0x7fff_ffff > Optimizer.largestGradientBits }
 
-    private func countNonfinite(_ t: Tensor) -> Int64 {
+    /// Of the whole tensor.
+    private func nonfiniteElements(_ i: Int) -> Int64 { tensors[i].memory.shared?.pointee.nonfinite ?? countNonfinite(i) }
+
+    @inline(never)
+    func countNonfinite(_ i: Int) -> Int64 {
+        let t = tensors[i]
         guard let gradient = t.memory.view.gradient else { return 0 }
         var count: Int64 = 0
         for i in 0..<t.geometry.count {
@@ -169,15 +187,17 @@ extension Optimizer {
 
     /// Names the first element of the tensor's gradient that is not finite.
     public func nonfiniteMessage(_ index: Int) -> Message {
-        let t = tensors[index]
-        guard let gradient = t.memory.view.gradient else { return "" }
+        guard index >= 0 else { return "a gradient of another part is not finite" }
+        let t = tensors[index], first = t.memory.shared.map { $0.pointee.own.lowerBound * $0.pointee.division.rowElements } ?? 0
         for i in 0..<t.geometry.count {
+            guard let gradient = t.memory.view.gradient else { break }
             let value = scaled(lopt_load1(gradient + i))
             guard isNonfinite(value) else { continue }
             return gradientScale == 1
-                ? "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(i); allowed is up to 2^50"
-                : "gradient of tensor '\(t.identity.name)' has \(Double(value)), gradient_scale included, at element \(i); allowed is up to 2^50"
+                ? "gradient of tensor '\(t.identity.name)' has \(Double(value)) at element \(first + i); allowed is up to 2^50"
+                : "gradient of tensor '\(t.identity.name)' has \(Double(value)), gradient_scale included, at element \(first + i); allowed is up to 2^50"
         }
-        return "gradient of tensor '\(t.identity.name)' is not finite"
+        return t.memory.shared == nil
+            ? "gradient of tensor '\(t.identity.name)' is not finite" : "gradient of tensor '\(t.identity.name)' is not finite in rows of another part"
     }
 }

@@ -8,7 +8,7 @@ extension Work {
     func preparePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
         let isFirst = pass.terms == .none
         if isFirst {
-            t.pointee.step.hasTakenIn = false
+            if t.pointee.memory.shared == nil { t.pointee.step.hasTakenIn = false }
             t.pointee.step.gradientSquares = Optimizer.gradientSquares(t) * t.pointee.memory.view.partial_scale
         }
         t.pointee.step.isPassNeeded = !isFirst || !t.pointee.progress.pooled.isKnown
@@ -40,6 +40,7 @@ extension Work {
     func settlePooled(_ pass: Pass, _ t: UnsafeMutablePointer<Tensor>) {
         guard t.pointee.step.isPassNeeded else { return }
         t.pointee.step.hasTakenIn = true
+        if let shared = t.pointee.memory.shared { return settleShared(pass, t, shared) }
         let slots = Int(LOPT_SUMS_POOLED), sums = t.pointee.memory.momentSums
         for chunk in 1..<max(t.pointee.geometry.flatChunks, 1) {
             for slot in 0..<slots { sums[slot] += sums[chunk * slots + slot] }

@@ -142,7 +142,7 @@ struct Work {
 
     private func open(_ t: UnsafeMutablePointer<Tensor>, _ scratch: UnsafeMutablePointer<Float>) {
         if t.pointee.step.isIdle { return rest(t, scratch) }
-        if t.pointee.geometry.count == 0 { return record(t) }
+        if t.pointee.elements == 0 { return record(t) }
         t.pointee.step.limit = 1
         prepare(0, t)
         if t.pointee.isSmall { stepWhole(t, scratch) }

@@ -13,17 +13,18 @@ struct Tensor {
     var place = TensorPlace()
     var step = StepScratch()
 
-    /// At t = 0.
+    /// At t = 0. `rows`: of a shared tensor so many elements are here.
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
         gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, isElsewhere: Bool, types: ElementTypes,
-        allocator: Allocator
+        rows: Int? = nil, allocator: Allocator
     ) throws(LOptError) {
-        let elements = isElsewhere ? 0 : try Geometry.elements(shape)
+        var elements = isElsewhere ? 0 : try Geometry.elements(shape)
+        if let rows { elements = rows }
         geometry = architecture.kind == .pooled || isElsewhere ? Geometry(flat: elements) : try Geometry(shape: shape)
         self.isElsewhere = isElsewhere
         memory = try TensorMemory(
-            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, allocator)
+            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, isShared: rows != nil, allocator)
         memory.bind(parameter, gradient)
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
     }
@@ -34,8 +35,10 @@ struct Tensor {
     /// One piece of work does a whole step of it.
     var isSmall: Bool { geometry.chunks <= 1 }
 
-    /// Bits of the largest magnitude of the gradient, as the gradient pass found it.
-    var largestGradient: UInt32 {
+    /// Bits of the largest magnitude of the gradient, as the gradient pass found it; of the rows that are here, and of all.
+    var largestGradient: UInt32 { memory.shared?.pointee.largest ?? ownLargestGradient }
+
+    var ownLargestGradient: UInt32 {
         var largest: Int32 = 0
         for chunk in 0..<geometry.sumChunks { largest = max(largest, memory.largest[chunk]) }
         return UInt32(bitPattern: largest)
@@ -103,6 +106,8 @@ struct TensorReport {
     var stepsIdle: Int64 = 0
     /// Updates that the guard made smaller, see `UpdateLimit`.
     var updatesLimited: Int64 = 0
+    /// Up to this row the shards read last have given the tensor.
+    var restoredRows = 0
 }
 
 /// Where a tensor's parameter is, and where the tensor is in the orders of names and of memory.

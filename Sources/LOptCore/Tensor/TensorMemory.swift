@@ -13,6 +13,9 @@ struct TensorMemory {
     let factorMeans: UnsafeMutablePointer<Double>
     /// The largest |g| of each chunk of the gradient pass, as bits.
     let largest: UnsafeMutablePointer<Int32>
+    /// Of a tensor of which other rows are elsewhere, to be initialised; and `SharedRows.slots` numbers for each chunk, then the sums of all.
+    let shared: UnsafeMutablePointer<SharedRows>?
+    let chunkSums: UnsafeMutablePointer<Double>
     /// Of the parameters, if it was asked for.
     let average: UnsafeMutablePointer<Float>?
     /// What the caller's memory holds, and where it is; without a copy in f32 the view has it too.
@@ -30,9 +33,9 @@ struct TensorMemory {
     /// All zero.
     init(
         _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes,
-        _ allocator: Allocator
+        isShared: Bool, _ allocator: Allocator
     ) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types)
+        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types, isShared: isShared)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -44,6 +47,8 @@ struct TensorMemory {
         stepSums = part(layout.stepSums, Double.self)
         factorMeans = part(layout.factorMeans, Double.self)
         largest = part(layout.largest, Int32.self)
+        chunkSums = part(layout.chunkSums, Double.self)
+        shared = isShared ? part(layout.shared, SharedRows.self) : nil
         average = isAveraged ? floats + layout.average : nil
         self.types = types
         master = types.parameter == .f32 ? nil : floats + layout.master
@@ -69,9 +74,11 @@ private struct Layout {
     private let hasDiagonal: Bool
     private let secondMoment, momentum, diagonal, lead, trail, leadFactor, trailFactor, leadPartial, trailPartial: Int
     private let elementWeights, leadWeights, trailWeights, bias, featureScale: Int
-    let momentSums, stepSums, factorMeans, largest, average, master, gradient, name: Int
+    let momentSums, stepSums, factorMeans, largest, shared, chunkSums, average, master, gradient, name: Int
 
-    init(_ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes) {
+    init(
+        _ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes, isShared: Bool
+    ) {
         let isPooled = architecture.kind == .pooled, momenta = Int(rule.momenta)
         let hidden = isPooled ? 0 : Int(rule.hidden), features = isPooled ? 0 : architecture.features
         hasDiagonal = !g.isFactored && !isPooled
@@ -102,6 +109,8 @@ private struct Layout {
         stepSums = take(2 * max(g.chunks, g.flatChunks) * Int(LOPT_SUMS_UPDATE))
         factorMeans = take(2 * 4 * momenta)
         largest = take(g.sumChunks)
+        shared = isShared ? take((MemoryLayout<SharedRows>.size + 3) / 4) : next
+        chunkSums = isShared ? take(2 * (g.flatChunks * SharedRows.slots + Int(LOPT_SUMS_POOLED))) : next
         average = take(isAveraged ? g.count : 0)
         master = take(types.parameter == .f32 ? 0 : g.count)
         gradient = take(types.gradient == .f32 ? 0 : g.count)

@@ -58,8 +58,8 @@ static void explain_arithmetic(const report *r) {
     }
     if (!seen) return;
     printf("(22 in place of 16 for a vector). Accumulators, features and exponentials come on top.\n"
-           "mem %% is of the bandwidth above, by the bytes that must move: 44 per element of a matrix, and with kind pooled of\n"
-           "all (p, three m and v read and written, g read), 68 of a vector; AdamW: %d. Above 100 %%: the tensor stays in a cache.\n"
+           "mem %% is of the bandwidth above, by the bytes that must move: 44 per element of a matrix (p, three m and v read and\n"
+           "written, g read), 68 of a vector, 36 of either with kind pooled (two m); AdamW: %d. Above 100 %%: the tensor stays in a cache.\n"
            "ratio is the median over the repetitions of lopt's time over AdamW's, taken right after one another;\n"
            "best is the ratio of the shortest times of each, which other work on the machine disturbs least.\n"
            "warm: step after step; cold: the caches are emptied before each step. B/param: all that lopt allocated.\n",

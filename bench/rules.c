@@ -108,9 +108,9 @@ double rule_network_fmas(const rule *r, const problem *p) {
 }
 
 /* f32: parameter, three momenta and the second moment are read and written, the gradient is read; for rank < 2 three
- * diagonal accumulators are read and written too, but with weights of kind pooled. */
+ * diagonal accumulators are read and written too. Weights of kind pooled have two momenta and no such accumulators. */
 double rule_compulsory_bytes(const rule *r, const problem *p) {
-    if (r->pooled) return 44;
+    if (r->pooled) return 36;
     double factored = (double)problem_factored_elements(p) / (double)problem_elements(p);
     return 44 + 24 * (1 - factored);
 }

@@ -165,7 +165,7 @@ void lopt_destroy(lopt_optimizer *opt);
  * one tensor, in the order of the layers. Where several optimizers share a network, lopt_add_elsewhere tells each of the rest.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
- * (its pointers are never looked at). State is 16 bytes per parameter with "pooled". With others it is 4 * (2 K + 1) bytes
+ * (its pointers are never looked at). State is 12 bytes per parameter with "pooled". With others it is 4 * (2 K + 1) bytes
  * per parameter for rank 0 and 1, K the number of momenta (3 in the built-in weights). For rank 2 and more it is 4 * (K + 1), and 4 K for each statistic: of n
  * parameters whose two largest extents are a and b there are n / a + n / b, few unless other extents are nearly as
  * large and a is small. Steps need 4 K + 4 bytes more per statistic, less than 1 per parameter, and some KiB per

@@ -11,24 +11,27 @@ import jax.numpy as jnp
 import numpy as np
 
 BLOCK = 32
-DYNAMIC, FIXED = 12, 6                       # statistics of the last step; of shape and place
+DYNAMIC, FIXED = 10, 6                       # statistics of the last step; of shape and place
 STATISTICS = DYNAMIC + FIXED
-UPDATE = 11                                  # of DYNAMIC: the size of the last step
+UPDATE = 9                                   # of DYNAMIC: the size of the last step
 TERMS = STATISTICS + 1                       # and 1
 SCHEDULE = np.array([0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000], np.float32)
 HORIZON = np.array([0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1], np.float32)
-MOMENTUM_DECAYS, RMS_DECAY = np.array([0.6, 0.95, 0.99], np.float32), np.float32(0.99)
+MOMENTA = 2
+MOMENTUM_DECAYS, RMS_DECAY = np.array([0.8, 0.95], np.float32), np.float32(0.95)
 NOMINAL_STEP_SIZE = 0.01
+SLOW = np.float32(0.02)                      # 1 - beta of the slow average of a tensor's mean of g^2
 
-# A tensor of the file, its shape, and for each row how far meta-training perturbs it, in units of sigma; 0: it does not.
+# A tensor of the file, its shape, and for each row how far meta-training perturbs it, in units of sigma; 0: it does not. A decay
+# matters little beside the chaos of a training, so that it takes larger perturbations to see which way is better.
 FIELDS = [
-    ("direction", (2, 5), (1.5, 1.5)),
-    ("horizon_decay", (8,), (3,)),
+    ("direction", (2, MOMENTA + 2), (1.5, 1.5)),
+    ("horizon_decay", (8,), (6,)),
     ("horizon_step", (2, 8), (2, 1)),
-    ("momentum_decays", (3,), (0.5,)),
+    ("momentum_decays", (MOMENTA,), (0.5,)),
     ("rms_decays", (1,), (0.5,)),
     ("schedule_step", (11,), (1.5,)),
-    ("statistics_decay", (2, TERMS), (1, 1)),
+    ("statistics_decay", (2, TERMS), (4, 3)),
     ("statistics_ranges", (2, STATISTICS + 2), (0, 0)),
     ("statistics_step", (2, TERMS), (1, 1)),
 ]
@@ -89,7 +92,7 @@ class Flat:
 # ---- The rule -----------------------------------------------------------------------------------------------------------------
 
 def rates(th):
-    """1 - beta of the momenta, [M, 3], and of the second moment, [M]."""
+    """1 - beta of the momenta, [M, 2], and of the second moment, [M]."""
     second = jnp.clip((1 - RMS_DECAY) * jnp.exp(10 * th["rms_decays"][:, 0]), 0, 1)
     momenta = (1 - MOMENTUM_DECAYS) * jnp.exp(10 * th["momentum_decays"])
     return jnp.clip(jnp.maximum(momenta, 0.6 * second[:, None]), 0, 1), second
@@ -145,42 +148,44 @@ def sizes(th, fixed, state, total):
 def direction(flat, th, tau, momenta, root, g):
     """G, and h = g r; root: r = rsqrt(v + epsilon)."""
     c = th["direction"][:, None, 0] + tau[..., None] * th["direction"][:, None, 1]
-    weight = [flat.spread(c[..., k]) for k in range(4)] + [flat.spread(jnp.clip(c[..., 4], 0, 2))]
+    weight = [flat.spread(c[..., k]) for k in range(3)] + [flat.spread(jnp.clip(c[..., 3], 0, 2))]
     h, a = g * root, [m * root for m in momenta]
-    d = weight[0] * a[0] + weight[1] * a[1] + weight[2] * a[2]
-    whole = d + weight[3] * h
-    return jnp.where(h * d < 0, weight[4] * whole, whole), h, a
+    d = weight[0] * a[0] + weight[1] * a[1]
+    whole = d + weight[2] * h
+    return jnp.where(h * d < 0, weight[3] * whole, whole), h, a
 
 
-def note(flat, momentum_rates, count, p, v, h, a, g2, G, size, peak):
-    """The dynamic statistics, [M, tensors, 12]; peak: a slow maximum of the mean of g^2, this step's included."""
+def note(flat, momentum_rates, count, p, v, h, a, g2, G, size, peak, slow):
+    """The dynamic statistics, [M, tensors, 10]; peak and slow: a slow maximum and a slow average of the mean of g^2, this step's
+    included."""
     live = v > 0
-    s = flat.sums([live, live * p * p, h * h] + [x * x for x in a] + [h * x for x in a] + [a[0] * a[2], a[1] * a[2], G * G])
+    s = flat.sums([live, live * p * p, h * h, jnp.abs(h)] + [x * x for x in a] + [h * x for x in a] + [G * G])
     n = jnp.maximum(s[..., :1], 1)
     mean = s / n
 
     def log_rms(square, floor):
         return jnp.log(jnp.sqrt(square) + floor)
 
-    def cosine(product, x2, y2):
+    def ratio(product, x2, y2, most):
         length = jnp.sqrt(jnp.maximum(x2, 0) * jnp.maximum(y2, 0))
-        return jnp.where(length > 1e-12, jnp.clip(product / jnp.maximum(length, 1e-12), -1, 1), 0)
+        return jnp.where(length > 1e-12, jnp.clip(product / jnp.maximum(length, 1e-12), -most, most), 0)
     p_size, h2 = mean[..., 1], mean[..., 2]
-    values = [log_rms(p_size, 1e-3) + 2] + [log_rms(mean[..., 3 + k], 1e-3) + 1 for k in range(3)] + [log_rms(h2, 1e-3)]
-    for k in range(3):
-        q, a2, ha = momentum_rates[:, k, None], mean[..., 3 + k], mean[..., 6 + k]
+    values = [log_rms(p_size, 1e-3) + 2] + [log_rms(mean[..., 4 + k], 1e-3) + 1 for k in range(2)] + [log_rms(h2, 1e-3)]
+    for k in range(2):
+        q, a2, ha = momentum_rates[:, k, None], mean[..., 4 + k], mean[..., 6 + k]
         # What is left of a_k without g may be rounding alone, as in the first step: then it counts as nothing.
-        values.append(cosine(ha - q * h2, h2, jnp.maximum(a2 - 2 * q * ha + q * q * h2, 0) + 1e-4 * a2))
-    values += [cosine(mean[..., 9], mean[..., 3], mean[..., 5]), cosine(mean[..., 10], mean[..., 4], mean[..., 5])]
-    values.append(jnp.log(jnp.sqrt(g2 / jnp.maximum(peak, 1e-36)) + 1e-4) / 2)
-    G_size = jnp.sqrt(s[..., 11] / count)
+        values.append(ratio(ha - q * h2, h2, jnp.maximum(a2 - 2 * q * ha + q * q * h2, 0) + 1e-4 * a2, 1))
+    values.append(4 * ratio(mean[..., 3], h2, 1, 1) - 3)
+    for square in (g2, slow):
+        values.append(jnp.log(jnp.sqrt(square / jnp.maximum(peak, 1e-36)) + 1e-4) / 2)
+    G_size = jnp.sqrt(s[..., 8] / count)
     values.append(jnp.log(size * G_size / (jnp.sqrt(p_size) + 1e-3) + 1e-6) / 2 + 3)
     return jnp.stack(values, -1)
 
 
 def begin(flat, m):
     z, n = jnp.zeros((m, flat.block_count, BLOCK)), jnp.zeros((m, flat.count))
-    return dict(momenta=(z, z, z), v=z, values=jnp.zeros((m, flat.count, DYNAMIC)), peak=n, t=n)
+    return dict(momenta=(z,) * MOMENTA, v=z, values=jnp.zeros((m, flat.count, DYNAMIC)), peak=n, slow=n, t=n)
 
 
 def measure(flat, th, fixed, count, p, g, total):
@@ -191,11 +196,11 @@ def measure(flat, th, fixed, count, p, g, total):
     g2 = flat.sums([g * g])[..., 0] / count
     largest = jnp.stack([jnp.abs(x).reshape(m, -1).max(-1) for x in flat.unflatten(g)], 1)
     root = jax.lax.rsqrt(qv[:, None, None] * g * g + flat.spread(jnp.maximum(1e-10 * largest * largest, 1e-36)))
-    momenta = [q[:, k, None, None] * g for k in range(3)]
+    momenta = [q[:, k, None, None] * g for k in range(MOMENTA)]
     G, h, a = direction(flat, th, time_feature(state["t"]), momenta, root, g)
     size, _ = sizes(th, fixed, state, total)
-    values = note(flat, q, count, p, g * g, h, a, g2, G, size, g2)
-    return dict(state, values=values, peak=g2)
+    values = note(flat, q, count, p, g * g, h, a, g2, G, size, g2, g2)
+    return dict(state, values=values, peak=g2, slow=g2)
 
 
 def step(flat, th, fixed, count, state, p, g, total, scale):
@@ -216,6 +221,7 @@ def step(flat, th, fixed, count, state, p, g, total, scale):
     G, h, a = direction(flat, th, tau, momenta, root, g)
     p = p * jnp.where(v > 0, flat.spread(keep), 1) - flat.spread(applied) * G
     peak = jnp.clip(g2, 0.998 * state["peak"], 4 * state["peak"])
-    values = note(flat, q, count, p, v, h, a, g2, G, size, peak)
+    slow = state["slow"] + SLOW * (jnp.minimum(g2, peak) - state["slow"])
+    values = note(flat, q, count, p, v, h, a, g2, G, size, peak, slow)
     return p, dict(momenta=momenta, v=v, values=jnp.where(active[..., None], values, state["values"]),
-                   peak=jnp.where(active, peak, state["peak"]), t=state["t"] + active), g2
+                   peak=jnp.where(active, peak, state["peak"]), slow=jnp.where(active, slow, state["slow"]), t=state["t"] + active), g2

@@ -36,7 +36,7 @@ def arguments():
 
 
 def measured_ranges(populations, theta, tail=0.002):
-    """What the statistics, the log-step and the log-decay were among the networks in training, [2, 20]: the widest range of the
+    """What the statistics, the log-step and the log-decay were among the networks in training, [2, 18]: the widest range of the
     groups, `tail` of a group's tensors left out on either side."""
     import es
     import rule
@@ -114,8 +114,8 @@ def main():
         if ranges is not None:
             th["statistics_ranges"][:] = ranges
         files.write(os.path.join(a.out, "weights.safetensors"), rule.join(th), dict(
-            format_version=1, kind="pooled", nominal_stepsize=rule.NOMINAL_STEP_SIZE, initial_momentum_decays="[0.6, 0.95, 0.99]",
-            initial_rms_decays="[0.99]", provenance="meta-jax/train.py", outer_steps=int(before) + step, inner_steps=inner,
+            format_version=1, kind="pooled", nominal_stepsize=rule.NOMINAL_STEP_SIZE, initial_momentum_decays=json.dumps([0.8, 0.95]),
+            initial_rms_decays="[0.95]", provenance="meta-jax/train.py", outer_steps=int(before) + step, inner_steps=inner,
             configuration=json.dumps({k: v for k, v in vars(a).items() if k not in ("out", "cache", "limit")})))
         json.dump(curve, open(os.path.join(a.out, "curve.json"), "w"))
     for p in populations:                                # the first chunk is not timed

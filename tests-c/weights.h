@@ -64,23 +64,23 @@ static inline made_weights weights_make(const char *kind, int width, int layers,
 /* Of kind pooled, whose meta-parameters are random but for direction and ranges. `horizon` is the size of what they know of
  * their horizon; with 0 they know nothing of it. */
 static inline made_weights weights_make_pooled(float horizon) {
-    static const float direction[] = {0.4f, 0.3f, 0.2f, 0.1f, 0.6f, 0, 0, 0, 0, 0};
+    static const float direction[] = {0.5f, 0.4f, 0.1f, 0.6f, 0, 0, 0, 0};
     made_weights m;
     memset(&m, 0, sizeof m);
     m.header_size = (size_t)snprintf(m.header, sizeof m.header,
-                                     "{\"__metadata__\":{\"kind\":\"pooled\",\"initial_momentum_decays\":\"[0.6, 0.95, 0.99]\","
-                                     "\"initial_rms_decays\":\"[0.99]\",\"nominal_stepsize\":\"0.01\"}");
-    weights_tensor(&m, "direction", 2, 5, 1);
+                                     "{\"__metadata__\":{\"kind\":\"pooled\",\"initial_momentum_decays\":\"[0.8, 0.95]\","
+                                     "\"initial_rms_decays\":\"[0.95]\",\"nominal_stepsize\":\"0.01\"}");
+    weights_tensor(&m, "direction", 2, 4, 1);
     memcpy(m.data, direction, sizeof direction);
     weights_tensor(&m, "horizon_decay", 0, 8, horizon);
     weights_tensor(&m, "horizon_step", 2, 8, horizon);
-    weights_tensor(&m, "momentum_decays", 0, 3, 0.01f);
+    weights_tensor(&m, "momentum_decays", 0, 2, 0.01f);
     weights_tensor(&m, "rms_decays", 0, 1, 0.01f);
     weights_tensor(&m, "schedule_step", 0, 11, 0.3f);
-    weights_tensor(&m, "statistics_decay", 2, 19, 0.3f);
-    weights_tensor(&m, "statistics_ranges", 2, 20, 1);
-    for (int i = 0; i < 40; i++) m.data[m.data_size / 4 - 40 + (size_t)i] = i < 20 ? -3.0f : 3.0f;
-    weights_tensor(&m, "statistics_step", 2, 19, 0.3f);
+    weights_tensor(&m, "statistics_decay", 2, 17, 0.3f);
+    weights_tensor(&m, "statistics_ranges", 2, 18, 1);
+    for (int i = 0; i < 36; i++) m.data[m.data_size / 4 - 36 + (size_t)i] = i < 18 ? -3.0f : 3.0f;
+    weights_tensor(&m, "statistics_step", 2, 17, 0.3f);
     m.header[m.header_size++] = '}';
     m.header[m.header_size] = 0;
     return m;

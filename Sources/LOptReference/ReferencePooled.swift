@@ -17,19 +17,21 @@ public struct ReferencePooled: Sendable {
     public struct State: Sendable {
         public let shape: [Int]
         public var t = 0
-        /// m_k, [3][n], and v, [n].
+        /// m_k, [2][n], and v, [n].
         public var momentum: [[Double]]
         public var secondMoment: [Double]
         /// The dynamic statistics of the last step; nil before the first.
         public var statistics: [Double]?
         /// A slow maximum of the mean of g^2.
         public var peak = 0.0
+        /// A slow average of the mean of g^2, of at most the peak of its time.
+        public var slow = 0.0
         public var stepSize = 0.0
 
         public init(shape: [Int]) {
             self.shape = shape
             secondMoment = Array(repeating: 0, count: shape.reduce(1, *))
-            momentum = Array(repeating: secondMoment, count: 3)
+            momentum = Array(repeating: secondMoment, count: 2)
         }
     }
 
@@ -70,7 +72,7 @@ public struct ReferencePooled: Sendable {
         let known = state.statistics != nil
         for i in g.indices {
             state.secondMoment[i] += secondMomentRate * (g[i] * g[i] - state.secondMoment[i])
-            for k in 0..<3 { state.momentum[k][i] += momentumRate(k) * (g[i] - state.momentum[k][i]) }
+            for k in 0..<2 { state.momentum[k][i] += momentumRate(k) * (g[i] - state.momentum[k][i]) }
         }
         // The unit of the gradients: 1e-4 of their size, of the largest in the first step.
         let largest = g.map(abs).max() ?? 0
@@ -94,15 +96,15 @@ public struct ReferencePooled: Sendable {
 
     // MARK: Direction
 
-    /// D = c_1 a_1 + c_2 a_2 + c_3 a_3, a_k = m_k rsqrt(v + epsilon); G = D + c_4 h, h = g rsqrt(v + epsilon), times c_5 where h
+    /// D = c_1 a_1 + c_2 a_2, a_k = m_k rsqrt(v + epsilon); G = D + c_3 h, h = g rsqrt(v + epsilon), times c_4 where h
     /// and D disagree. Every c is a number and tau times another.
     private func direction(_ g: [Double], _ state: State, _ epsilon: Double) -> [Double] {
         let tau = tau(state.t), offset = architecture.directionOffset
-        let c = (0..<5).map { theta[offset + $0] + tau * theta[offset + 5 + $0] }
+        let c = (0..<4).map { theta[offset + $0] + tau * theta[offset + 4 + $0] }
         return g.indices.map { i in
             let r = 1 / (state.secondMoment[i] + epsilon).squareRoot(), h = g[i] * r
-            let d = (0..<3).reduce(0) { $0 + c[$1] * state.momentum[$1][i] * r }
-            return (d + c[3] * h) * (h * d < 0 ? min(max(c[4], 0), 2) : 1)
+            let d = (0..<2).reduce(0) { $0 + c[$1] * state.momentum[$1][i] * r }
+            return (d + c[2] * h) * (h * d < 0 ? min(max(c[3], 0), 2) : 1)
         }
     }
 
@@ -149,7 +151,7 @@ public struct ReferencePooled: Sendable {
 
     private func clamp(_ x: Double, _ i: Int) -> Double {
         let offset = architecture.statisticsRangesOffset
-        return min(max(x, theta[offset + i]), theta[offset + 20 + i])
+        return min(max(x, theta[offset + i]), theta[offset + PooledTerm.statistics + 2 + i])
     }
 
     /// Linear between knots, constant outside of them.
@@ -179,18 +181,19 @@ public struct ReferencePooled: Sendable {
         let moved = p.indices.map { state.secondMoment[$0] > 0 ? p[$0] : 0 }, parameterSize = mean(moved, moved).squareRoot()
         let g2 = mean(g, g)
         state.peak = state.statistics == nil ? g2 : min(max(g2, 0.998 * state.peak), 4 * state.peak)
+        state.slow = state.statistics == nil ? g2 : state.slow + 0.02 * (min(g2, state.peak) - state.slow)
         let G = (direction.reduce(0) { $0 + $1 * $1 } / Double(direction.count)).squareRoot()
         var values = [log(parameterSize + 1e-3) + 2]
         values += a.map { log(mean($0, $0).squareRoot() + 1e-3) + 1 }
         values += [log(mean(h, h).squareRoot() + 1e-3)]
-        values += (0..<3).map { k in
+        values += (0..<2).map { k in
             // beta a_k as it was before g.
             let before = a[k].indices.map { a[k][$0] - momentumRate(k) * h[$0] }
             // What is left of a_k once g is gone may be rounding alone, as in the first step: then it counts as nothing.
             return cosine(mean(h, before), mean(h, h), mean(before, before) + 1e-4 * mean(a[k], a[k]))
         }
-        values += [cosine(mean(a[0], a[2]), mean(a[0], a[0]), mean(a[2], a[2])), cosine(mean(a[1], a[2]), mean(a[1], a[1]), mean(a[2], a[2]))]
-        values += [log((g2 / max(state.peak, 1e-60)).squareRoot() + 1e-4) / 2]
+        values += [4 * cosine(h.reduce(0) { $0 + abs($1) } / live, mean(h, h), 1) - 3]
+        values += [g2, state.slow].map { log(($0 / max(state.peak, 1e-60)).squareRoot() + 1e-4) / 2 }
         values += [log(size * G / (parameterSize + 1e-3) + 1e-6) / 2 + 3]
         state.statistics = values
     }

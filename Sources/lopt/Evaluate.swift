@@ -17,6 +17,7 @@ struct Evaluate: AsyncParsableCommand {
               lopt evaluate                              # all 32 tasks, 3 seeds, 200 and 1,000 steps: half an hour
               lopt evaluate --horizons 200,1000,5000     # two hours
               lopt evaluate --weights runs/a --weights runs/b            # folders of lopt meta-train
+              lopt evaluate --validation --weights runs/a --weights runs/b   # which of them is to be evaluated
             """)
 
     @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
@@ -24,6 +25,9 @@ struct Evaluate: AsyncParsableCommand {
 
     @Option(help: "Only tasks whose names contain this, or one of several separated by commas.")
     var tasks: String?
+
+    @Flag(help: "The tasks that judge a run of meta-training, on its data, to choose among weights; not the evaluation's.")
+    var validation = false
 
     @Option(help: "Numbers of steps, separated by commas.")
     var horizons = "200,1000"
@@ -54,7 +58,7 @@ struct Evaluate: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let tasks = try TaskList.select(self.tasks.map(splitList) ?? [], from: TaskList.all())
+        let tasks = try TaskList.select(self.tasks.map(splitList) ?? [], from: validation ? TaskList.validation() : TaskList.all())
         guard !list else {
             for task in tasks { print("\(task.name)  \(task.tensors.count) tensors, \(task.parameterCount) parameters") }
             return

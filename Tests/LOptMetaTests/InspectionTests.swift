@@ -43,7 +43,7 @@ struct InspectionTests {
     @Test func `of kind pooled every number is shown, under the name of what it is multiplied by`() throws {
         let a = Architecture.pooled
         var theta = (0..<a.metaParameters).map { Float($0) / 256 }
-        for i in 0..<20 { theta[a.statisticsRangesOffset + i] = -theta[a.statisticsRangesOffset + i] }
+        for i in 0..<(PooledTerm.statistics + 2) { theta[a.statisticsRangesOffset + i] = -theta[a.statisticsRangesOffset + i] }
         let inspection = try WeightsInspection(NamedWeights(name: "p", architecture: a, theta: theta)), text = inspection.text
         let pooled = try #require(inspection.pooled)
         #expect(pooled.statistics.count == PooledTerm.count && inspection.ranges.count == PooledTerm.statistics + 2)
@@ -52,10 +52,10 @@ struct InspectionTests {
             + pooled.horizon.flatMap { [$0.step, $0.stepPerLog, $0.decay] } + pooled.direction.flatMap { [$0.weight, $0.perTau] }
             + inspection.ranges.flatMap { [$0.least, $0.most] }
         // All but the decays of accumulators and the schedule, which is in the step sizes.
-        #expect(numbers.count == a.metaParameters - 4 - 11)
+        #expect(numbers.count == a.metaParameters - 3 - 11)
         #expect(Set(numbers).isSubset(of: Set(theta.map(Double.init))) && Set(numbers).count == numbers.count)
         for number in numbers { #expect(text.contains(String(format: "%.4f", number))) }
-        #expect(inspection.decays.count == 4 && !text.contains("blackbox"))
+        #expect(inspection.decays.count == 3 && !text.contains("blackbox"))
     }
 
     @Test func `decays are those of the formula`() throws {

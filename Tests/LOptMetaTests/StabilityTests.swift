@@ -40,13 +40,13 @@ struct StabilityTests {
     /// Of kind pooled with a step size that nothing changes and the momentum alone: Adam without its bias correction.
     @Test func `probing weights of kind pooled finds Adam's limit, and the learned decay as drift`() throws {
         var a = Architecture(.pooled)
-        (a.initialMomentumDecays, a.initialRMSDecay) = ([0.9, 0.9, 0.9, 0, 0, 0, 0, 0], 0.99)
+        (a.initialMomentumDecays, a.initialRMSDecay) = ([0.9, 0.9, 0, 0, 0, 0, 0, 0], 0.99)
         var theta = [Double](repeating: 0, count: a.metaParameters)
-        for i in 0..<20 {
+        for i in 0..<(PooledTerm.statistics + 2) {
             theta[a.statisticsRangesOffset + i] = -20
-            theta[a.statisticsRangesOffset + 20 + i] = 20
+            theta[a.statisticsRangesOffset + PooledTerm.statistics + 2 + i] = 20
         }
-        (theta[a.directionOffset], theta[a.directionOffset + 4]) = (1, 1)
+        (theta[a.directionOffset], theta[a.directionOffset + 3]) = (1, 1)
         theta[a.statisticsDecayOffset + PooledTerm.bias] = -1
         let response = ResponseProbe().response(ReferencePooled(architecture: a, theta: theta), noise: 0.1, steps: 2000)
         expectEqual(response.settled, 0.01 / 0.1, within: 0.1, "alpha")

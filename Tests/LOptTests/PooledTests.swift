@@ -7,17 +7,20 @@ import Testing
 /// Weights of kind pooled: the fused pass computes what the plain program computes, and nothing a gradient does leads out of what
 /// the weights allow.
 @Suite struct PooledTests {
+    /// Those of the statistics, of the log-step and of the log-decay.
+    static let ranges = PooledTerm.statistics + 2
+
     /// Random but for direction and ranges. `spread` is the size of what the statistics do to the log-step.
     static func weights(_ seed: UInt64, spread: Double = 0.2) -> (architecture: Architecture, theta: [Double]) {
         let a = Architecture.pooled
         var theta = noise(a.metaParameters, seed: seed).map { spread * 1.7 * $0 }
-        for i in 0..<4 { theta[i] *= 0.1 }
-        let direction = [0.4, 0.3, 0.2, 0.1, 0.6, 0.1, -0.1, 0.1, 0.05, -0.1]
-        for i in 0..<10 { theta[a.directionOffset + i] = direction[i] }
-        for i in 0..<20 {
+        for i in 0..<3 { theta[i] *= 0.1 }
+        let direction = [0.5, 0.4, 0.1, 0.6, 0.1, -0.1, 0.05, -0.1]
+        for i in 0..<8 { theta[a.directionOffset + i] = direction[i] }
+        for i in 0..<ranges {
             let range = Architecture.defaultPooledRange(i)
             theta[a.statisticsRangesOffset + i] = range.least
-            theta[a.statisticsRangesOffset + 20 + i] = range.most
+            theta[a.statisticsRangesOffset + ranges + i] = range.most
         }
         // As a file has them.
         return (a, theta.map { Double(Float($0)) })
@@ -150,46 +153,46 @@ import Testing
         let weights = Self.weights(11, spread: spread), a = weights.architecture
         let rule = ReferencePooled(architecture: a, theta: weights.theta)
         func range(_ i: Int) -> ClosedRange<Double> {
-            weights.theta[a.statisticsRangesOffset + i]...weights.theta[a.statisticsRangesOffset + 20 + i]
+            weights.theta[a.statisticsRangesOffset + i]...weights.theta[a.statisticsRangesOffset + Self.ranges + i]
         }
         // |h| and |a_k| are at most the roots of 1 / (1 - beta) of v and of (1 - beta_k)^2 / ((1 - beta) (1 - beta_k^2 / beta)).
         let v = rule.secondMomentRate
-        let bounds = (0..<3).map { k in
+        let bounds = (0..<2).map { k in
             let r = rule.momentumRate(k)
             return r / (v * (1 - (1 - r) * (1 - r) / (1 - v))).squareRoot()
         } + [1 / v.squareRoot()]
         var sizes: Set<Double> = []
         try run(weights, { Float($3 * wild.size($0, $2)) }) { run, step, before in
             let tau = Architecture.scheduleTime(Int64(step))
-            let mix = (0..<4).map { abs(weights.theta[a.directionOffset + $0] + tau * weights.theta[a.directionOffset + 5 + $0]) }
+            let mix = (0..<3).map { abs(weights.theta[a.directionOffset + $0] + tau * weights.theta[a.directionOffset + 4 + $0]) }
             let most = 2 * zip(mix, bounds).reduce(0) { $0 + $1.0 * $1.1 }
             for i in 0..<3 {
                 let t = run.optimizer.tensors[i]
                 guard t.progress.steps > 0 else { continue }
                 for j in 0..<PooledTerm.dynamic { #expect(t.progress.pooled.values[j].isFinite, "step \(step), statistic \(j)") }
-                for j in 5..<10 { #expect((-1...1).contains(t.progress.pooled.values[j])) }
+                for j in PooledTerm.agreement..<PooledTerm.density { #expect((-1...1).contains(t.progress.pooled.values[j])) }
                 let rule = run.optimizer.rule, place = LayerPosition(tensors: 3, isFirst: i < 2, isLast: i == 2)
                 let logs = rule.pooledLogs(run.optimizer.tensors + i, place, rule.pooledTime(t.progress.steps), totalSteps: 0)
-                #expect(range(18).contains(logs.step) && range(19).contains(logs.decay))
+                #expect(range(PooledTerm.statistics).contains(logs.step) && range(PooledTerm.statistics + 1).contains(logs.decay))
                 let size = t.progress.stepSize
                 let n = ScalarMath.log(size / a.nominalStepsize)
-                #expect(n >= range(18).lowerBound - 1e-9 && n <= range(18).upperBound + 1e-9)
+                #expect(n >= range(PooledTerm.statistics).lowerBound - 1e-9 && n <= range(PooledTerm.statistics).upperBound + 1e-9)
                 sizes.insert(size)
                 for (old, new) in zip(before[i], run.parameters(i)) {
                     #expect(abs(new - old) <= Float(size * most * 1.001) + 0.1001 * abs(old) + 1e-7, "step \(step), tensor \(i)")
                 }
             }
         }
-        // The step sizes follow the statistics: the ranges are not all that there is.
-        #expect(sizes.count > 3)
+        // Where they are not driven from one end of their range to the other, step sizes follow the statistics.
+        if spread < 1 { #expect(sizes.count > 3) }
     }
 
     @Test(arguments: [0, 30])
     func `without a direction the learned decay takes nothing, however large it is`(_ total: Int64) throws {
         var (a, theta) = Self.weights(5)
         for i in 0..<(2 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
-        theta[a.statisticsRangesOffset + 39] = 80
-        for i in 0..<10 { theta[a.directionOffset + i] = 0 }
+        theta[a.statisticsRangesOffset + 2 * Self.ranges - 1] = 80
+        for i in 0..<(2 * Architecture.directionTerms) { theta[a.directionOffset + i] = 0 }
         try run((a, theta), { Float($3 * ($0 == 4 ? 0 : 1)) }) { run, step, before in
             if step == 0 { try run.setTotalSteps(total) }
             for i in 0..<3 {
@@ -202,7 +205,7 @@ import Testing
     func `parameters that are large beside their steps are not pulled to 0`(_ offset: Double) {
         var (a, theta) = Self.weights(5)
         for i in 0..<(2 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
-        theta[a.statisticsRangesOffset + 39] = 80
+        theta[a.statisticsRangesOffset + 2 * Self.ranges - 1] = 80
         let rule = ReferencePooled(architecture: a, theta: theta)
         var state = ReferencePooled.State(shape: [8, 8]), p = noise(64, seed: 6).map { offset + 0.1 * $0 }
         for step in 0..<500 {
@@ -211,7 +214,7 @@ import Testing
         }
     }
 
-    @Test(arguments: Wild.allCases, [1e-4, 1e-2])
+    @Test(arguments: Wild.allCases, [1e-4, 3e-4])
     func `the guard holds in every step, the first included`(_ wild: Wild, _ ratio: Double) throws {
         var limited = false
         try run(Self.weights(7), ratio: ratio, { Float($3 * wild.size($0, $2)) }) { run, step, before in

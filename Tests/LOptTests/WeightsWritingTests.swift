@@ -70,10 +70,10 @@ import Testing
                 let (rms, decays, size) = (a.initialRMSDecay, a.initialMomentumDecays, a.stepMult)
                 a = Architecture(.pooled)
                 (a.initialRMSDecay, a.nominalStepsize) = (rms, abs(size))
-                a.initialMomentumDecays = [decays[0], decays[1], 0.5, 0, 0, 0, 0, 0]
+                a.initialMomentumDecays = [decays[0], decays[1], 0, 0, 0, 0, 0, 0]
             }
             var theta = (0..<a.metaParameters).map { _ in Float.random(in: -9...9, using: &noise) }
-            if a.kind == .pooled { for i in 0..<20 { theta[a.statisticsRangesOffset + i] = -9 } }
+            if a.kind == .pooled { for i in 0..<(PooledTerm.statistics + 2) { theta[a.statisticsRangesOffset + i] = -9 } }
             let weights = try Weights(architecture: a, theta: theta)
             try write(weights)
             let read = WeightsContents(try Weights(path: directory.path("w"), allocator: .system))

@@ -37,11 +37,11 @@ enum { LOPT_SUM_MAGNITUDE, LOPT_SUM_NOMINAL, LOPT_SUM_REGULARIZATION, LOPT_SUM_U
        LOPT_SUMS_UPDATE };
 
 /* Slots of the sums of the pooled pass: with r = rsqrt(v + epsilon), h = g r and a_k = m_k r, and u what is taken off the
- * parameters. LIVE_P2 is of the parameters as the pass leaves them, P2 as it finds them. The pass leaves G2 alone: the core
+ * parameters; H is of |h|. LIVE_P2 is of the parameters as the pass leaves them, P2 as it finds them. The pass leaves G2 alone: the core
  * puts there what the gradient pass has summed. */
 enum { LOPT_POOLED_LIVE, LOPT_POOLED_LIVE_P2, LOPT_POOLED_P2, LOPT_POOLED_NONFINITE, LOPT_POOLED_G2, LOPT_POOLED_U2,
-       LOPT_POOLED_H2, LOPT_POOLED_A2, LOPT_POOLED_HA = LOPT_POOLED_A2 + 3, LOPT_POOLED_A1A3 = LOPT_POOLED_HA + 3,
-       LOPT_POOLED_A2A3, LOPT_SUMS_POOLED };
+       LOPT_POOLED_H2, LOPT_POOLED_H, LOPT_POOLED_A2, LOPT_POOLED_HA = LOPT_POOLED_A2 + 2,
+       LOPT_SUMS_POOLED = LOPT_POOLED_HA + 2 };
 
 /* Elements that a kernel handles at a time: small enough for the per-column channels to stay in the first-level cache. */
 enum { LOPT_TILE = 512 };
@@ -145,7 +145,7 @@ typedef struct lopt_pooled {
     int32_t updates_state;   /* m and v take in g first; else they are as a pass before left them */
     int32_t writes;          /* p is written */
     float epsilon;
-    float momentum1, momentum2, momentum3, gradient, disagreement;
+    float momentum1, momentum2, gradient, disagreement;
     float keep, scale;
     float idle_keep;         /* keep of the elements whose v is 0 */
 } lopt_pooled;

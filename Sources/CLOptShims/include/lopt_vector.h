@@ -111,6 +111,7 @@ LOPT_INLINE lopt_part lopt_part_fma(lopt_part a, lopt_part b, lopt_part c) {
 }
 /* a * b - c */
 LOPT_INLINE lopt_part lopt_part_fms(lopt_part a, lopt_part b, lopt_part c) { return lopt_part_fma(a, b, -c); }
+LOPT_INLINE lopt_part lopt_part_abs(lopt_part a) { return __builtin_elementwise_abs(a); }
 LOPT_INLINE lopt_part lopt_part_rsqrt(lopt_part a) { return lopt_part_splat(1.0f) / __builtin_elementwise_sqrt(a); }
 /* a where `sign` is below or above 0, b elsewhere. */
 LOPT_INLINE lopt_part lopt_part_where_negative(lopt_part sign, lopt_part a, lopt_part b) { return sign < lopt_part_splat(0) ? a : b; }

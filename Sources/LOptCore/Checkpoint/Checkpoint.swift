@@ -8,8 +8,8 @@ import CLOptShims
 /// fourth with averages the steps in them; `<name>/options`, f64 [4]: scales of learning rate and weight decay, frozen, the step
 /// size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay, its form, the gradient scale and the
 /// tensors that decay, of the optimizer; the last two are left out where they are 1 and 0.
-/// Of weights of kind pooled there are no row, column and diagonal, but `<name>/pooled`, f64 [14]: the statistics of the last
-/// step, the peak of g^2, whether they are known; and `/total_steps`, i64 [1]. Of a tensor of which other rows are elsewhere the arrays have
+/// Of weights of kind pooled there are no row, column and diagonal, but `<name>/pooled`, f64 [13]: the statistics of the last
+/// step, the peak and the slow average of g^2, whether they are known; and `/total_steps`, i64 [1]. Of a tensor of which other rows are elsewhere the arrays have
 /// those that are here, and `<name>/rows`, i64 [2], is the first of them and how many the whole tensor has.
 /// Version 0.1.0 wrote no step size and the first two of these: it knew weight decay per step alone.
 /// Metadata: `format`, `format_version`, `weights` (their digest), `checksum` and `content` (see `CheckpointDigests`; version
@@ -134,7 +134,8 @@ extension Optimizer {
             guard architecture.kind == .pooled else { continue }
             for j in 0..<PooledTerm.dynamic { pooled.pointer[j] = t.progress.pooled.values[j] }
             pooled.pointer[PooledTerm.dynamic] = t.progress.pooled.peak
-            pooled.pointer[PooledTerm.dynamic + 1] = t.progress.pooled.isKnown ? 1 : 0
+            pooled.pointer[PooledTerm.dynamic + 1] = t.progress.pooled.slow
+            pooled.pointer[PooledTerm.dynamic + 2] = t.progress.pooled.isKnown ? 1 : 0
             try taker.take(pooled.bytes)
             taker.end(t.identity.name, Tensor.pooledSuffix)
             guard let shared = t.memory.shared else { continue }

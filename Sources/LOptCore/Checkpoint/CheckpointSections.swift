@@ -68,9 +68,9 @@ extension Tensor {
     /// F64: learning-rate scale, weight decay scale, frozen, step size.
     static let optionsSuffix: StaticString = "/options"
 
-    /// F64, of weights of kind pooled alone: the dynamic statistics of the last step, the peak, whether they are known.
+    /// F64, of weights of kind pooled alone: the dynamic statistics of the last step, peak and slow average, whether they are known.
     static let pooledSuffix: StaticString = "/pooled"
-    static let pooledNumbers = PooledTerm.dynamic + 2
+    static let pooledNumbers = PooledTerm.dynamic + 3
 
     /// Shape and names are those of update-rule terms: row lacks the axis of the largest extent, column that of the second
     /// largest; the axis of the decays comes first. `rows`: how many the file has, if not those that are here.

@@ -138,7 +138,8 @@ extension Optimizer {
             if changing {
                 for j in 0..<PooledTerm.dynamic { tensors[i].progress.pooled.values[j] = pooled.pointer[j] }
                 tensors[i].progress.pooled.peak = max(pooled.pointer[PooledTerm.dynamic], 0)
-                tensors[i].progress.pooled.isKnown = pooled.pointer[PooledTerm.dynamic + 1] != 0
+                tensors[i].progress.pooled.slow = max(pooled.pointer[PooledTerm.dynamic + 1], 0)
+                tensors[i].progress.pooled.isKnown = pooled.pointer[PooledTerm.dynamic + 2] != 0
             }
         }
         if changing { restored = found }

@@ -11,7 +11,7 @@ extension Architecture {
             row.integer("hidden_size", &hiddenSize, .hiddenSize)
             row.integer("hidden_layers", &hiddenLayers, .hiddenLayers)
         }
-        let lengths = isPooled ? 3...3 : 1...Architecture.maximumMomenta
+        let lengths = isPooled ? 2...2 : 1...Architecture.maximumMomenta
         var factored = momenta, one = 1
         row.list("initial_momentum_decays", &initialMomentumDecays, &momenta, lengths, .decay)
         if !isPooled { row.list("initial_adafactor_decays", &initialAdafactorDecays, &factored, lengths, .decay) }

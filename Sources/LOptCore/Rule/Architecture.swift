@@ -82,7 +82,9 @@ public struct Architecture: Equatable, Sendable {
     /// What weights of a kind begin with.
     public init(_ kind: Kind) {
         self.kind = kind
-        if kind == .pooled { (stepMult, nominalStepsize, skipIdleTensors) = (0, 0.01, true) }
+        guard kind == .pooled else { return }
+        (stepMult, nominalStepsize, skipIdleTensors, momenta) = (0, 0.01, true, 2)
+        (initialMomentumDecays[2], initialAdafactorDecays[2]) = (0, 0)
     }
 }
 

@@ -15,34 +15,34 @@ import CLOptShims
 public enum PooledTerm {
     /// log(RMS(p) + 1e-3) + 2 over the elements that have ever had a gradient.
     public static let size = 0
-    /// log(RMS(a_k) + 1e-3) + 1 of a_k = m_k r: how much of the gradient is signal, on three timescales.
+    /// log(RMS(a_k) + 1e-3) + 1 of a_k = m_k r: how much of the gradient is signal, on two timescales.
     public static let signal = 1
     /// log(RMS(h) + 1e-3) of h = g r: the gradient against its own history.
-    public static let gradient = 4
+    public static let gradient = 3
     /// The cosines of h with a_k as they were before it.
-    public static let agreement = 5
-    /// The cosines of a_1 and a_2 with a_3.
-    public static let trend = 8
-    /// log(RMS(g) / peak + 1e-4) / 2, the peak a slow maximum of RMS(g).
-    public static let vanishing = 10
+    public static let agreement = 4
+    /// 4 mean |h| / RMS(h) - 3: how many elements share in the gradient.
+    public static let density = 6
+    /// log(RMS(g) / peak + 1e-4) / 2, the peak a slow maximum of RMS(g); and the same of a slow average of g^2.
+    public static let vanishing = 7
     /// log(s RMS(G) / (RMS(p) + 1e-3) + 1e-6) / 2 + 3, the caller's scales left out.
-    public static let update = 11
+    public static let update = 9
     /// Those above are known after the first pass alone.
-    public static let dynamic = 12
+    public static let dynamic = 10
     /// log(elements) / 5 - 1.
-    public static let elements = 12
+    public static let elements = 10
     /// 1 for a tensor of fewer than two extents above 1.
-    public static let vector = 13
+    public static let vector = 11
     /// log(the least extent above 1) / 3 - 1; 0 for vectors.
-    public static let extent = 14
+    public static let extent = 12
     /// log(number of tensors) / 2 - 1.
-    public static let tensors = 15
+    public static let tensors = 13
     /// Whether it belongs to the first or the last layer, see `LayerPosition`.
-    public static let first = 16
-    public static let last = 17
-    public static let statistics = 18
-    public static let bias = 18
-    public static let count = 19
+    public static let first = 14
+    public static let last = 15
+    public static let statistics = 16
+    public static let bias = 16
+    public static let count = 17
 }
 
 /// Where a tensor stands in its network. A layer begins with a tensor of two extents above 1.
@@ -79,10 +79,12 @@ struct PooledTime {
 /// What a step leaves behind for the next one.
 struct PooledState {
     /// The dynamic statistics of the last step, not clamped.
-    var values = [12 of Double](repeating: 0)
+    var values = [10 of Double](repeating: 0)
     /// A slow maximum of the mean of g^2: it rises at most fourfold in a step, so that one spike does not make it forget, and
     /// falls by 0.2 % in a step.
     var peak = 0.0
+    /// A slow average of the mean of g^2, of at most the peak of its time.
+    var slow = 0.0
     /// The statistics have been taken.
     var isKnown = false
 }
@@ -90,8 +92,8 @@ struct PooledState {
 extension Architecture {
     public static let scheduleTimes: [11 of Double] = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000]
     public static let horizonParts: [8 of Double] = [0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1]
-    /// Weights of the direction: of a_1, a_2, a_3, h, and the factor where gradient and momenta disagree.
-    public static let directionTerms = 5
+    /// Weights of the direction: of a_1, a_2, h, and the factor where gradient and momenta disagree.
+    public static let directionTerms = 4
 
     /// The blocks of meta-parameters, in the order of their offsets.
     public var statisticsStepOffset: Int { momenta + 1 }
@@ -116,8 +118,9 @@ extension Architecture {
         case PooledTerm.size: (-4, 4)
         case PooledTerm.signal..<PooledTerm.gradient: (-5, 2)
         case PooledTerm.gradient: (-5, 2)
-        case PooledTerm.agreement..<PooledTerm.vanishing: (-1, 1)
-        case PooledTerm.vanishing: (-4, 0.1)
+        case PooledTerm.agreement..<PooledTerm.density: (-1, 1)
+        case PooledTerm.density: (-3, 1)
+        case PooledTerm.vanishing..<PooledTerm.update: (-4, 0.1)
         case PooledTerm.update: (-2, 3)
         case PooledTerm.elements, PooledTerm.extent, PooledTerm.tensors: (-1, 2)
         case PooledTerm.statistics: (-8, 2)
@@ -144,14 +147,14 @@ extension Tensor {
 }
 
 extension Optimizer {
-    /// Of weights of kind pooled: what a tensor's next step sees, 18 statistics not clamped, and its log-step and log-decay, which are;
+    /// Of weights of kind pooled: what a tensor's next step sees, 16 statistics not clamped, and its log-step and log-decay, which are;
     /// nil before the first step.
-    public func pooledStatistics(_ index: Int) throws(LOptError) -> [20 of Double]? {
+    public func pooledStatistics(_ index: Int) throws(LOptError) -> [18 of Double]? {
         try checkIndex(index)
         guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
         let t = tensors[index], place = LayerPosition(index, layers, tensors: count, logTensors: ScalarMath.log(Double(count)))
         let logs = rule.pooledLogs(tensors + index, place, rule.pooledTime(t.progress.steps), totalSteps: totalSteps)
-        var values = [20 of Double](repeating: 0)
+        var values = [18 of Double](repeating: 0)
         for i in 0..<PooledTerm.statistics { values[i] = t.pooledStatistic(i, place) }
         (values[PooledTerm.statistics], values[PooledTerm.statistics + 1]) = (logs.step, logs.decay)
         return values
@@ -161,6 +164,8 @@ extension Optimizer {
 extension Rule {
     /// A learned decay below it is none: 1 minus it would be a rounding of f32, which large parameters follow step after step.
     static let leastDecay = 1e-6
+    /// 1 - beta of the slow average of the mean of g^2.
+    static let slowRate = 0.02
 
     /// What the rule makes of the number of steps taken before.
     func pooledTime(_ steps: Int64) -> PooledTime {
@@ -220,9 +225,9 @@ extension Rule {
         step.updates_state = 1
         step.writes = caller.learningRate > 0 && t.pointee.step.limit > 0 ? 1 : 0
         step.epsilon = Float(max(1e-8 * t.pointee.progress.pooled.peak, 1e-36))
-        (step.momentum1, step.momentum2, step.momentum3) = (weight(0), weight(1), weight(2))
-        step.gradient = weight(3)
-        step.disagreement = min(max(weight(4), 0), 2)
+        (step.momentum1, step.momentum2) = (weight(0), weight(1))
+        step.gradient = weight(2)
+        step.disagreement = min(max(weight(3), 0), 2)
         let size = t.pointee.progress.stepSize
         let update = ScalarMath.exp(2 * (t.pointee.progress.pooled.values[PooledTerm.update] - 3))
         var learned = min(size * ScalarMath.exp(decay) * caller.learnedDecay, 0.1, update / 2)
@@ -247,22 +252,26 @@ extension Rule {
         let live = max(sums[Int(LOPT_POOLED_LIVE)], 1), count = Double(t.elements)
         func mean(_ slot: Int) -> Double { min(max(sums[slot] / live, -1e60), 1e60) }
         let size2 = mean(Int(LOPT_POOLED_LIVE_P2)), h2 = mean(Int(LOPT_POOLED_H2)), g2 = mean(Int(LOPT_POOLED_G2))
-        let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1), mean(Int(LOPT_POOLED_A2) + 2))
-        let peak = t.progress.pooled.isKnown ? min(max(g2, 0.998 * t.progress.pooled.peak), 4 * t.progress.pooled.peak) : g2
-        t.progress.pooled.peak = peak
-        // RMS of p, a_1, a_2, a_3, h, g against its peak, and G; u = scale G.
-        let direction2 = max(sums[Int(LOPT_POOLED_U2)], 0) / count
-        let squares = SIMD8(size2, a2.0, a2.1, a2.2, h2, g2 / max(peak, 1e-60), direction2, 0)
+        let a2 = (mean(Int(LOPT_POOLED_A2)), mean(Int(LOPT_POOLED_A2) + 1))
+        let isKnown = t.progress.pooled.isKnown
+        let peak = isKnown ? min(max(g2, 0.998 * t.progress.pooled.peak), 4 * t.progress.pooled.peak) : g2
+        let slow = isKnown ? t.progress.pooled.slow + Rule.slowRate * (min(g2, peak) - t.progress.pooled.slow) : g2
+        (t.progress.pooled.peak, t.progress.pooled.slow) = (peak, slow)
+        // RMS of p, a_1, a_2, h, g and its slow average against the peak, and G; u = scale G.
+        let direction2 = max(sums[Int(LOPT_POOLED_U2)], 0) / count, unit = max(peak, 1e-60)
+        let squares = SIMD8(size2, a2.0, a2.1, h2, g2 / unit, slow / unit, direction2, 0)
         var roots = squares.replacing(with: 0, where: squares .< 0).squareRoot()
         let direction = scale > 0 ? roots[6] / scale : 0
         roots[6] = t.progress.stepSize * min(direction, 1e30) / (roots[0] + 1e-3)
-        let logs = ScalarMath.log(roots + SIMD8(1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-6, 1))
+        let logs = ScalarMath.log(roots + SIMD8(1e-3, 1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-6, 1))
         t.progress.pooled.values[PooledTerm.size] = logs[0] + 2
-        for k in 0..<3 { t.progress.pooled.values[PooledTerm.signal + k] = logs[1 + k] + 1 }
-        t.progress.pooled.values[PooledTerm.gradient] = logs[4]
-        t.progress.pooled.values[PooledTerm.vanishing] = logs[5] / 2
+        t.progress.pooled.values[PooledTerm.signal] = logs[1] + 1
+        t.progress.pooled.values[PooledTerm.signal + 1] = logs[2] + 1
+        t.progress.pooled.values[PooledTerm.gradient] = logs[3]
+        t.progress.pooled.values[PooledTerm.vanishing] = logs[4] / 2
+        t.progress.pooled.values[PooledTerm.vanishing + 1] = logs[5] / 2
         t.progress.pooled.values[PooledTerm.update] = logs[6] / 2 + 3
-        for k in 0..<3 {
+        for k in 0..<2 {
             let own2 = squares[1 + k], ha = mean(Int(LOPT_POOLED_HA) + k)
             // m before it took in g: beta a_old = a - (1 - beta) h.
             let rate = Double(kernel.momentum_rate[k])
@@ -270,8 +279,8 @@ extension Rule {
             let before2 = max(own2 - 2 * rate * ha + rate * rate * h2, 0) + 1e-4 * own2
             t.progress.pooled.values[PooledTerm.agreement + k] = Rule.cosine(ha - rate * h2, h2, before2)
         }
-        t.progress.pooled.values[PooledTerm.trend] = Rule.cosine(mean(Int(LOPT_POOLED_A1A3)), a2.0, a2.2)
-        t.progress.pooled.values[PooledTerm.trend + 1] = Rule.cosine(mean(Int(LOPT_POOLED_A2A3)), a2.1, a2.2)
+        // Of |h| with 1: a cosine as well.
+        t.progress.pooled.values[PooledTerm.density] = 4 * Rule.cosine(mean(Int(LOPT_POOLED_H)), h2, 1) - 3
         t.progress.pooled.isKnown = true
     }
 

@@ -4,6 +4,9 @@ public enum TaskList {
     /// Throws `LOptMetaError` if the bundled data are not found.
     public static func all() throws -> [any TrainingTask] { try EvaluationSuite().entries.map(\.task) }
 
+    /// Those for choosing weights, before the others are looked at. Throws likewise.
+    public static func validation() throws -> [any TrainingTask] { try EvaluationSuite().validation }
+
     /// The tasks whose names contain one of the filters, all if there is none, in the order of the list. Throws for a
     /// filter that fits no task.
     public static func select(_ filters: [String], from tasks: [any TrainingTask]) throws -> [any TrainingTask] {

@@ -35,13 +35,13 @@ extension WeightsInspection {
     }
 
     /// The statistics of a tensor, in the order of the columns of statistics_step and statistics_ranges.
-    static let statisticNames = ["log RMS(p)"] + (1...3).map { "log RMS(m\($0) rsqrt(v))" } + ["log RMS(g rsqrt(v))"]
-        + (1...3).map { "cosine of g and m\($0)" } + ["cosine of m1 and m3", "cosine of m2 and m3"]
-        + ["log RMS(g) / peak", "log RMS(update) / RMS(p)", "log elements", "rank < 2", "log least extent", "log tensors"]
+    static let statisticNames = ["log RMS(p)"] + (1...2).map { "log RMS(m\($0) rsqrt(v))" } + ["log RMS(g rsqrt(v))"]
+        + (1...2).map { "cosine of g and m\($0)" } + ["mean |g rsqrt(v)| / RMS", "log RMS(g) / peak", "log slow RMS(g) / peak"]
+        + ["log RMS(update) / RMS(p)", "log elements", "rank < 2", "log least extent", "log tensors"]
         + ["first layer", "last layer"]
 
     static func decays(_ rule: ReferencePooled) -> [Decay] {
-        (0..<3).map { k in
+        (0..<2).map { k in
             Decay(
                 accumulator: "momentum \(k + 1)", initial: rule.architecture.initialMomentumDecays[k],
                 learned: 1 - rule.momentumRate(k))
@@ -76,7 +76,7 @@ extension WeightsInspection.Pooled {
                 part: Architecture.horizonParts[i], step: theta[a.horizonStepOffset + i],
                 stepPerLog: theta[a.horizonStepOffset + parts + i], decay: theta[a.horizonDecayOffset + i])
         }
-        direction = ["m1 rsqrt(v)", "m2 rsqrt(v)", "m3 rsqrt(v)", "g rsqrt(v)", "factor where these disagree"].enumerated().map { i, term in
+        direction = ["m1 rsqrt(v)", "m2 rsqrt(v)", "g rsqrt(v)", "factor where these disagree"].enumerated().map { i, term in
             Direction(
                 term: term, weight: theta[a.directionOffset + i],
                 perTau: theta[a.directionOffset + Architecture.directionTerms + i])

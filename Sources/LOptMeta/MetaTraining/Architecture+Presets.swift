@@ -20,8 +20,8 @@ extension Architecture {
     /// A step of one pass whose size is log-linear in pooled statistics of the tensor.
     public static var pooled: Architecture {
         var rule = Architecture(.pooled)
-        rule.initialMomentumDecays = [0.6, 0.95, 0.99, 0, 0, 0, 0, 0]
-        rule.initialRMSDecay = 0.99
+        rule.initialMomentumDecays = [0.8, 0.95, 0, 0, 0, 0, 0, 0]
+        rule.initialRMSDecay = 0.95
         return rule
     }
 

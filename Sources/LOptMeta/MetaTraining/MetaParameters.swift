@@ -114,7 +114,7 @@ extension MetaParameters {
         theta[decay + PooledTerm.vector] = -2
         put(a.scheduleStepOffset, [-1.8, -1.3, -1, -0.5, -0.2, 0, 0, -0.4, -1, -1.8, -2.5])
         put(a.horizonStepOffset, [0, 0.2, 0.3, 0.5, 0.3, -0.7, -2, -3.5])
-        put(a.directionOffset, [0.33, 0.33, 0.33, 0.1, 0.8])
+        put(a.directionOffset, [0.5, 0.5, 0.1, 0.8])
         for i in 0..<(PooledTerm.statistics + 2) {
             let range = Architecture.defaultPooledRange(i)
             theta[a.statisticsRangesOffset + i] = Float(range.least)

@@ -31,7 +31,7 @@ extension ReferenceOptimizer<Double>: ProbedRule {
 }
 
 extension ReferencePooled: ProbedRule {
-    public var momentumRates: [Double] { (0..<3).map(momentumRate) }
+    public var momentumRates: [Double] { (0..<architecture.momenta).map(momentumRate) }
 
     public func makeState(shape: [Int]) -> State { State(shape: shape) }
 

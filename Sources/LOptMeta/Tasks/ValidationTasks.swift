@@ -1,4 +1,5 @@
-/// Tasks for choosing weights while they are made: other networks than those of the distribution, on its data.
+/// Tasks for choosing weights while they are made, `lopt evaluate --validation`: other networks than those of the distribution, on its
+/// data and generators.
 enum ValidationTasks {
     static func make(_ data: BundledData) -> [any TrainingTask] {
         let text = data.persuasion.windows(16)
@@ -26,6 +27,28 @@ enum ValidationTasks {
                 layers: NetworkShapes.transformer(tokens: data.persuasion.alphabet, width: 20, heads: 2, blocks: 1, length: 16, .relu),
                 data: text, loss: .crossEntropy, batch: 6, rows: 16),
             NoisyQuadratic(size: 50, condition: 300, noise: 0.05, scale: 0.3, seed: 8005),
+            // More examples than a run goes through often.
+            NetworkTask.mlp(
+                "validation_many", Synthetic.classification(6000, 48, 10, power: 0.3, labelNoise: 0, seed: 8006), [72, 72], 10, .relu,
+                batch: 48),
+            NetworkTask.mlp(
+                "validation_many", Synthetic.regression(5000, 12, 3, power: 0.3, noise: 0, scale: 1, seed: 8007), [52, 52], 3, .gelu,
+                .squaredError, batch: 52),
+            NetworkTask.mlp("validation_many", Synthetic.surface(6000, waves: 6, outputs: 1, seed: 8008), [52, 52, 52], 1, .tanh, .squaredError, batch: 52),
+            NetworkTask(
+                family: "validation_normalized", "52x52_gelu", layers: NetworkShapes.normalized(64, [52, 52], 10, .gelu), data: data.digits,
+                loss: .crossEntropy, batch: 36),
+            NetworkTask(
+                family: "validation_convolution", "10x10_relu",
+                layers: NetworkShapes.convolution(side: 8, channels: [10, 10], classes: 10, .relu), data: data.digits,
+                loss: .crossEntropy, batch: 20, rows: 64),
+            NetworkTask(
+                family: "validation_unscaled", "linear", layers: [.dense(inputs: 18, outputs: 2, gain: 0.01)],
+                data: Synthetic.scaledFeatures(1500, 18, decades: 2.5, seed: 8009), loss: .crossEntropy, batch: 20),
+            NetworkTask(
+                family: "validation_recurrent", "gru36",
+                layers: NetworkShapes.recurrent(tokens: data.persuasion.alphabet, width: 36, length: 24), data: data.persuasion.windows(24),
+                loss: .crossEntropy, batch: 12, rows: 24),
         ]
     }
 }

@@ -17,6 +17,7 @@ typedef void (*rung)(const rung_step *s, const float *g, float *p, float *v, flo
 #define RUNGS(isa) \
     void rung_elements_##isa(const rung_step *, const float *, float *, float *, float *, int64_t, int64_t, double *); \
     void rung_vectors_##isa(const rung_step *, const float *, float *, float *, float *, int64_t, int64_t, double *); \
+    void rung_tiles_##isa(const rung_step *, const float *, float *, float *, float *, int64_t, int64_t, double *); \
     void rung_ahead_##isa(const rung_step *, const float *, float *, float *, float *, int64_t, int64_t, double *);
 RUNGS(baseline)
 RUNGS(avx2)

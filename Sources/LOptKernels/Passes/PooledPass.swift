@@ -2,6 +2,9 @@ import CLOptShims
 
 /// The one pass of a step with weights of kind pooled: momenta and second moment take in the gradient, the parameters take the
 /// step whose size is known beforehand, and what the next step wants to know is summed up. Two momenta.
+///
+/// A tile of elements is gone through twice while it is in the first-level cache, and part of the lanes by part of the lanes where
+/// registers are few: so the sums that are live at a time fit in.
 func pooledPass(
     _ rule: lopt_rule, _ t: lopt_tensor_view, _ step: lopt_pooled, _ begin: Int, _ end: Int,
     _ total: UnsafeMutablePointer<Double>, _ memory: MutableFloats
@@ -25,6 +28,7 @@ func pooledPass(
             rule: rule, step: step, gradient: gradient, parameter: parameter, second: t.second_moment + offset,
             first: t.momentum + offset, plane: Int(t.plane_stride), count: vectors * lanes, scratch: scratch)
         if step.writes != 0 { tile.advance(sums, writes: true) } else { tile.advance(sums, writes: false) }
+        tile.correlate(sums)
         if !isWhole && step.writes != 0 {
             let to: MutableFloats = t.parameter + offset
             forEachVectorOnce(count) { i, n in store(to + i, lopt_load(scratch.parameter + i), n) }
@@ -46,10 +50,12 @@ struct PooledScratch {
     let sums: MutableFloats
     /// A tile: gradient and parameter where the caller's cannot be used as they are, the parameter as it was.
     let gradient, parameter, before: MutableFloats
+    /// h, a_1 and a_2 of a tile, between its two loops.
+    let h, a1, a2: MutableFloats
     /// Sums over the parameters that are not yet found to be finite.
     let counted: MutableFloats
 
-    static let floats = (Int(LOPT_SUMS_POOLED) + 3) * lanes + 3 * Int(LOPT_TILE)
+    static let floats = (Int(LOPT_SUMS_POOLED) + 3) * lanes + 6 * Int(LOPT_TILE)
 
     @inline(__always)
     init(_ memory: MutableFloats) {
@@ -58,7 +64,10 @@ struct PooledScratch {
         gradient = sums + Int(LOPT_SUMS_POOLED) * lanes
         parameter = gradient + tile
         before = parameter + tile
-        counted = before + tile
+        h = before + tile
+        a1 = h + tile
+        a2 = a1 + tile
+        counted = a2 + tile
     }
 }
 
@@ -74,8 +83,8 @@ private struct PooledTile {
     let count: Int
     let scratch: PooledScratch
 
-    /// The step and its sums, part of the lanes by part of the lanes. The reciprocal root of one part is under way while the part
-    /// before it uses its own: it takes longer than all the rest.
+    /// The step; leaves h and a_k in scratch memory. The reciprocal root of one part is under way while the part before it uses
+    /// its own: it takes longer than all the rest.
     @inline(__always)
     func advance(_ sums: Sums, writes: Bool) {
         let first1 = first, first2 = first1 + plane
@@ -100,8 +109,6 @@ private struct PooledTile {
             @inline(__always) func slot(_ number: Int) -> MutableFloats { sums.lane + (number * lanes + part) }
             @inline(__always) func sum(_ number: Int) -> Part { lopt_part_load(slot(number)) }
             var live = sum(LOPT_POOLED_LIVE), live2 = sum(LOPT_POOLED_LIVE_P2), p2 = sum(LOPT_POOLED_P2), u2 = sum(LOPT_POOLED_U2)
-            var h2 = sum(LOPT_POOLED_H2), h1 = sum(LOPT_POOLED_H)
-            var aa = (sum(LOPT_POOLED_A2), sum(LOPT_POOLED_A2 + 1)), ha = (sum(LOPT_POOLED_HA), sum(LOPT_POOLED_HA + 1))
             let last = count - lanes + part
             var i = part
             var (g, v, r) = begin(i)
@@ -114,10 +121,9 @@ private struct PooledTile {
                 lopt_part_store(first1 + i, m1)
                 lopt_part_store(first2 + i, m2)
                 let h = g * r, a1 = m1 * r, a2 = m2 * r, d = lopt_part_fma(c1, a1, c2 * a2)
-                h2 = lopt_part_fma(h, h, h2)
-                h1 += lopt_part_abs(h)
-                aa = (lopt_part_fma(a1, a1, aa.0), lopt_part_fma(a2, a2, aa.1))
-                ha = (lopt_part_fma(h, a1, ha.0), lopt_part_fma(h, a2, ha.1))
+                lopt_part_store(scratch.h + i, h)
+                lopt_part_store(scratch.a1 + i, a1)
+                lopt_part_store(scratch.a2 + i, a2)
                 let u = lopt_part_fma(c, h, d) * lopt_part_where_negative(h * d, apart, scale)
                 u2 = lopt_part_fma(u, u, u2)
                 p2 = lopt_part_fma(before, before, p2)
@@ -136,12 +142,6 @@ private struct PooledTile {
             lopt_part_store(scratch.counted + (lanes + part), live2)
             lopt_part_store(scratch.counted + (2 * lanes + part), p2)
             lopt_part_store(slot(LOPT_POOLED_U2), u2)
-            lopt_part_store(slot(LOPT_POOLED_H2), h2)
-            lopt_part_store(slot(LOPT_POOLED_H), h1)
-            lopt_part_store(slot(LOPT_POOLED_A2), aa.0)
-            lopt_part_store(slot(LOPT_POOLED_A2 + 1), aa.1)
-            lopt_part_store(slot(LOPT_POOLED_HA), ha.0)
-            lopt_part_store(slot(LOPT_POOLED_HA + 1), ha.1)
         }
         // Parameters that are not finite, or too large for a sum of squares, show in the sums. The tile is then counted once more.
         let live2 = lopt_load(scratch.counted + lanes), p2 = lopt_load(scratch.counted + 2 * lanes)
@@ -164,6 +164,32 @@ private struct PooledTile {
             sums[LOPT_POOLED_P2] = lopt_fma(found, found, sums[LOPT_POOLED_P2])
             sums[LOPT_POOLED_NONFINITE] += strange
             i += lanes
+        }
+    }
+
+    /// The second loop: products of h, a_1 and a_2 with one another.
+    @inline(__always)
+    func correlate(_ sums: Sums) {
+        for part in stride(from: 0, to: lanes, by: Int(LOPT_PART)) {
+            @inline(__always) func slot(_ number: Int) -> MutableFloats { sums.lane + (number * lanes + part) }
+            @inline(__always) func sum(_ number: Int) -> Part { lopt_part_load(slot(number)) }
+            var h2 = sum(LOPT_POOLED_H2), h1 = sum(LOPT_POOLED_H)
+            var aa = (sum(LOPT_POOLED_A2), sum(LOPT_POOLED_A2 + 1)), ha = (sum(LOPT_POOLED_HA), sum(LOPT_POOLED_HA + 1))
+            var i = part
+            while i < count {
+                let h = lopt_part_load(scratch.h + i), a1 = lopt_part_load(scratch.a1 + i), a2 = lopt_part_load(scratch.a2 + i)
+                h2 = lopt_part_fma(h, h, h2)
+                h1 += lopt_part_abs(h)
+                aa = (lopt_part_fma(a1, a1, aa.0), lopt_part_fma(a2, a2, aa.1))
+                ha = (lopt_part_fma(h, a1, ha.0), lopt_part_fma(h, a2, ha.1))
+                i += lanes
+            }
+            lopt_part_store(slot(LOPT_POOLED_H2), h2)
+            lopt_part_store(slot(LOPT_POOLED_H), h1)
+            lopt_part_store(slot(LOPT_POOLED_A2), aa.0)
+            lopt_part_store(slot(LOPT_POOLED_A2 + 1), aa.1)
+            lopt_part_store(slot(LOPT_POOLED_HA), ha.0)
+            lopt_part_store(slot(LOPT_POOLED_HA + 1), ha.1)
         }
     }
 }

@@ -166,16 +166,16 @@ def note(flat, momentum_rates, count, p, v, h, a, g2, G, size, peak, slow):
     def log_rms(square, floor):
         return jnp.log(jnp.sqrt(square) + floor)
 
-    def ratio(product, x2, y2, most):
+    def cosine(product, x2, y2):
         length = jnp.sqrt(jnp.maximum(x2, 0) * jnp.maximum(y2, 0))
-        return jnp.where(length > 1e-12, jnp.clip(product / jnp.maximum(length, 1e-12), -most, most), 0)
+        return jnp.where(length > 1e-12, jnp.clip(product / jnp.maximum(length, 1e-12), -1, 1), 0)
     p_size, h2 = mean[..., 1], mean[..., 2]
     values = [log_rms(p_size, 1e-3) + 2] + [log_rms(mean[..., 4 + k], 1e-3) + 1 for k in range(2)] + [log_rms(h2, 1e-3)]
     for k in range(2):
         q, a2, ha = momentum_rates[:, k, None], mean[..., 4 + k], mean[..., 6 + k]
         # What is left of a_k without g may be rounding alone, as in the first step: then it counts as nothing.
-        values.append(ratio(ha - q * h2, h2, jnp.maximum(a2 - 2 * q * ha + q * q * h2, 0) + 1e-4 * a2, 1))
-    values.append(4 * ratio(mean[..., 3], h2, 1, 1) - 3)
+        values.append(cosine(ha - q * h2, h2, jnp.maximum(a2 - 2 * q * ha + q * q * h2, 0) + 1e-4 * a2))
+    values.append(4 * cosine(mean[..., 3], h2, 1) - 3)              # of |h| with 1
     for square in (g2, slow):
         values.append(jnp.log(jnp.sqrt(square / jnp.maximum(peak, 1e-36)) + 1e-4) / 2)
     G_size = jnp.sqrt(s[..., 8] / count)

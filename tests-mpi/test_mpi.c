@@ -2,14 +2,9 @@
  * optimizer with the same sums of gradients, every rank knows of what goes wrong on one, and checkpoints go from any number of ranks
  * to any other. Each rank computes by itself what the others have, and compares. */
 #define _GNU_SOURCE
-#include <lopt_mpi.h>
-
-#include "problem.h"
+#include "ranks.h"
 
 enum { MOST_RANKS = 8 };
-
-static int world_rank, world_size;
-static char checkpoint[256]; /* the same on all ranks */
 
 /* ---- One process that does what all do ---------------------------------------------------------------------------- */
 
@@ -85,10 +80,6 @@ static lopt_status create(lopt_mpi *m, MPI_Comm comm, const char *name, const lo
 static lopt_status step(lopt_mpi *m, problem *p, int64_t number) {
     part_of_gradient(p, number, m->rank);
     return lopt_mpi_step(m);
-}
-
-static void check_error(const lopt_mpi *m, const char *part) {
-    check_that(strstr(lopt_mpi_error(m), part) != NULL, __FILE__, __LINE__, "the message is '%s'", lopt_mpi_error(m));
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
@@ -305,12 +296,6 @@ static void test_refusals(MPI_Comm comm, int ranks) {
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------- */
 
 /* The first `ranks` of the world, or MPI_COMM_NULL for the others. */
-static MPI_Comm first_ranks(int ranks) {
-    MPI_Comm comm;
-    MPI_Comm_split(MPI_COMM_WORLD, world_rank < ranks ? 0 : MPI_UNDEFINED, world_rank, &comm);
-    return comm;
-}
-
 static int exists(const char *end) {
     char path[320];
     snprintf(path, sizeof path, "%s%s", checkpoint, end);
@@ -400,24 +385,14 @@ static void test_checkpoint(int from, int to) {
         lopt_mpi_destroy(&m);
         MPI_Comm_free(&comm);
     }
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (world_rank == 0) {
-        char path[320];
-        for (int r = -1; r < from; r++) {
-            snprintf(path, sizeof path, r < 0 ? "%s" : "%s.3.%d", checkpoint, r);
-            CHECK_INT(remove(path), 0);
-        }
-    }
+    remove_checkpoint(3, from);
     check_context("");
     lopt_destroy(whole);
     problem_free(&p), problem_free(&q);
 }
 
 int main(int count, char **arguments) {
-    MPI_Init(&count, &arguments);
-    MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &world_size);
-    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", count > 1 ? arguments[1] : ".");
+    ranks_begin(count, arguments, "checkpoint");
     for (int ranks = 1; ranks <= world_size && ranks <= MOST_RANKS; ranks++) {
         MPI_Comm comm = first_ranks(ranks);
         if (comm == MPI_COMM_NULL) continue;
@@ -431,8 +406,5 @@ int main(int count, char **arguments) {
     }
     test_checkpoint(1, world_size), test_checkpoint(world_size, 1), test_checkpoint(world_size, world_size);
     if (world_size > 2) test_checkpoint(2, world_size - 1), test_checkpoint(world_size - 1, 2);
-    int failed = check_end();
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed;
+    return ranks_end();
 }

@@ -2,14 +2,9 @@
  * optimizer that has the whole, gradients that are not finite and mistakes on one rank are everybody's, and checkpoints go from any
  * number of ranks to any other. Each rank computes the whole by itself, and compares its rows. */
 #define _GNU_SOURCE
-#include <lopt_mpi.h>
-
-#include "problem.h"
+#include "ranks.h"
 
 enum { WITH_ROWS = 3 }; /* the first tensors */
-
-static int world_rank, world_size;
-static char checkpoint[256];
 
 static void rows_problem(problem *p) {
     memset(p, 0, sizeof *p);
@@ -67,10 +62,6 @@ static void check_same(const lopt_mpi *m, problem *p, const problem *q) {
         CHECK_BITS(p->tensors[i].parameter + begin, q->tensors[i].parameter + begin, elements);
         memcpy(p->tensors[i].parameter, q->tensors[i].parameter, 4 * (size_t)p->tensors[i].elements);
     }
-}
-
-static void check_error(const lopt_mpi *m, const char *part) {
-    check_that(strstr(lopt_mpi_error(m), part) != NULL, __FILE__, __LINE__, "the message is '%s'", lopt_mpi_error(m));
 }
 
 static void test_rows_on_ranks_take_the_steps_of_the_whole(MPI_Comm comm, int ranks, lopt_nonfinite policy) {
@@ -171,12 +162,6 @@ static void test_mistakes_on_one_rank_are_everybodys(MPI_Comm comm, int ranks) {
     problem_free(&p);
 }
 
-static MPI_Comm first_ranks(int ranks) {
-    MPI_Comm comm;
-    MPI_Comm_split(MPI_COMM_WORLD, world_rank < ranks ? 0 : MPI_UNDEFINED, world_rank, &comm);
-    return comm;
-}
-
 static void test_checkpoints_go_to_any_number_of_ranks(int from, int to) {
     problem p, q;
     lopt_mpi m;
@@ -227,22 +212,14 @@ static void test_checkpoints_go_to_any_number_of_ranks(int from, int to) {
         lopt_mpi_destroy(&m);
         MPI_Comm_free(&comm);
     }
-    MPI_Barrier(MPI_COMM_WORLD);
-    for (int r = -1; world_rank == 0 && r < from; r++) {
-        char path[320];
-        snprintf(path, sizeof path, r < 0 ? "%s" : "%s.1.%d", checkpoint, r);
-        CHECK_INT(remove(path), 0);
-    }
+    remove_checkpoint(1, from);
     check_context("");
     lopt_destroy(whole);
     problem_free(&p), problem_free(&q);
 }
 
 int main(int count, char **arguments) {
-    MPI_Init(&count, &arguments);
-    MPI_Comm_rank(MPI_COMM_WORLD, &world_rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &world_size);
-    snprintf(checkpoint, sizeof checkpoint, "%s/rows", count > 1 ? arguments[1] : ".");
+    ranks_begin(count, arguments, "rows");
     for (int ranks = 1; ranks <= world_size; ranks++) {
         MPI_Comm comm = first_ranks(ranks);
         if (comm == MPI_COMM_NULL) continue;
@@ -255,8 +232,5 @@ int main(int count, char **arguments) {
     }
     test_checkpoints_go_to_any_number_of_ranks(1, world_size), test_checkpoints_go_to_any_number_of_ranks(world_size, 1);
     if (world_size > 2) test_checkpoints_go_to_any_number_of_ranks(2, world_size - 1), test_checkpoints_go_to_any_number_of_ranks(world_size - 1, 2);
-    int failed = check_end();
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed;
+    return ranks_end();
 }

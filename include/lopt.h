@@ -161,7 +161,7 @@ void lopt_destroy(lopt_optimizer *opt);
  *   index      receives the number of the tensor: 0 for the first, then 1, ...; may be NULL.
  *
  * The built-in weights "pooled" and "star" also look at how many tensors the optimizer has, because deep networks need smaller
- * steps, and "pooled" at which layers are the first and the last: add all tensors of one network to one optimizer, each as
+ * steps, and "pooled" at which layers are the first and the last and how wide they are: add all tensors of one network to one optimizer, each as
  * one tensor, in the order of the layers. Where several optimizers share a network, lopt_add_elsewhere tells each of the rest.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed

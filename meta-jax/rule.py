@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 BLOCK = 32
-DYNAMIC, FIXED = 10, 6                       # statistics of the last step; of shape and place
+DYNAMIC, FIXED = 10, 8                       # statistics of the last step; of shape and place
 STATISTICS = DYNAMIC + FIXED
 UPDATE = 9                                   # of DYNAMIC: the size of the last step
 TERMS = STATISTICS + 1                       # and 1
@@ -114,7 +114,7 @@ def time_feature(t):
 def logs(th, fixed, state, total):
     """The log-step and the log-decay of every tensor, [M, tensors], not clamped, and the clamped statistics.
 
-    fixed: [M, tensors, 6], see `tasks.place`; total: [M] or [M, tensors], the number of steps, 0 if
+    fixed: [M, tensors, 8], see `tasks.place`; total: [M] or [M, tensors], the number of steps, 0 if
     the optimizer is not told.
     """
     t, tau = state["t"], time_feature(state["t"])

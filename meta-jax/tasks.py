@@ -65,7 +65,7 @@ class Group:
         return np.tile(np.array(d, np.int32), (n, 1, 1))
 
     def place(self, c):
-        """What is fixed about every tensor, from its extents: elements (0: absent), and the six fixed statistics."""
+        """What is fixed about every tensor, from its extents: elements (0: absent), and the eight fixed statistics."""
         dims = np.maximum(c.pop("dims"), 0)
         count = dims.prod(-1)
         present, above = count > 0, dims > 1
@@ -75,9 +75,15 @@ class Group:
         last = layer.max(1, keepdims=True)
         c["count"] = np.maximum(count, 1).astype(np.float32)
         tensors = np.maximum(present.sum(1), 1)[:, None]
+        # The widths at the ends: the narrower sides of the first weights and of the last, [1, 28] and [28, 1] too.
+        matrix = present & (np.array([len(s) for s in self.flat.shapes]) > 1)
+        width, rows = np.log(np.maximum(count, 1) / np.maximum(dims.max(-1), 1)) / 3 - 1, np.arange(len(count))
+        ends = [matrix.argmax(1), count.shape[1] - 1 - matrix[:, ::-1].argmax(1)]
+        inputs, outputs = (np.where(matrix.any(1), width[rows, i], 0)[:, None] for i in ends)
         c["fixed"] = np.stack([
             np.log(c["count"]) / 5 - 1, vector, np.where(vector, 0, np.log(np.where(vector, 1, least)) / 3 - 1),
-            np.broadcast_to(np.log(tensors) / 2 - 1, count.shape), layer <= 1, layer >= last], -1).astype(np.float32)
+            np.broadcast_to(np.log(tensors) / 2 - 1, count.shape), layer <= 1, layer >= last,
+            np.broadcast_to(inputs, count.shape), np.broadcast_to(outputs, count.shape)], -1).astype(np.float32)
         return c
 
     def rows(self, r, c, sets, smallest=60):

@@ -77,10 +77,10 @@ static inline made_weights weights_make_pooled(float horizon) {
     weights_tensor(&m, "momentum_decays", 0, 2, 0.01f);
     weights_tensor(&m, "rms_decays", 0, 1, 0.01f);
     weights_tensor(&m, "schedule_step", 0, 11, 0.3f);
-    weights_tensor(&m, "statistics_decay", 2, 17, 0.3f);
-    weights_tensor(&m, "statistics_ranges", 2, 18, 1);
-    for (int i = 0; i < 36; i++) m.data[m.data_size / 4 - 36 + (size_t)i] = i < 18 ? -3.0f : 3.0f;
-    weights_tensor(&m, "statistics_step", 2, 17, 0.3f);
+    weights_tensor(&m, "statistics_decay", 2, 19, 0.3f);
+    weights_tensor(&m, "statistics_ranges", 2, 20, 1);
+    for (int i = 0; i < 40; i++) m.data[m.data_size / 4 - 40 + (size_t)i] = i < 20 ? -3.0f : 3.0f;
+    weights_tensor(&m, "statistics_step", 2, 19, 0.3f);
     m.header[m.header_size++] = '}';
     m.header[m.header_size] = 0;
     return m;

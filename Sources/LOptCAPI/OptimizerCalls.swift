@@ -231,7 +231,7 @@ public func lopt_add_flat_typed(
                 do throws(LOptError) {
                     try add(table + i, parameters, gradients, types, to: &opt.pointee.optimizer)
                 } catch {
-                    for _ in 0..<i { opt.pointee.optimizer.removeLastTensor() }
+                    opt.pointee.optimizer.removeLastTensors(i)
                     throw LOptError(error.status, "table[\(i)]: \(error.message)")
                 }
             }

@@ -124,8 +124,8 @@ public struct ReferencePooled: Sendable {
         let extents = state.shape.filter { $0 > 1 }, isVector = extents.count < 2
         return (state.statistics ?? Array(repeating: 0, count: PooledTerm.dynamic)) + [
             lopt_system_log(Double(max(state.secondMoment.count, 1))) / 5 - 1, isVector ? 1 : 0,
-            isVector ? 0 : lopt_system_log(Double(extents.min() ?? 1)) / 3 - 1, lopt_system_log(Double(place.tensors)) / 2 - 1,
-            place.isFirst ? 1 : 0, place.isLast ? 1 : 0,
+            isVector ? 0 : lopt_system_log(Double(extents.min() ?? 1)) / 3 - 1, place.tensors,
+            place.isFirst ? 1 : 0, place.isLast ? 1 : 0, place.inputs, place.outputs,
         ]
     }
 

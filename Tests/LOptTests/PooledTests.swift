@@ -42,7 +42,7 @@ import Testing
         let rule = ReferencePooled(architecture: architecture, theta: theta)
         // Three layers of a matrix and a vector, the tensor at hand the matrix or vector of the second.
         let isVector = shape.filter { $0 > 1 }.count < 2
-        let shapes = isVector ? [[4, 4], [4], [4, 4], shape, [4, 4]] : [[4, 4], [4], shape, [4], [4, 4]]
+        let shapes = isVector ? [[6, 5], [5], [5, 4], shape, [4, 2]] : [[6, 5], [5], shape, [4], [4, 2]]
         let at = isVector ? 3 : 2, count = shape.reduce(1, *)
         for isa in FusedRun.instructionSets {
             let run = try FusedRun(architecture, theta: theta, isa: isa, threads: 2) {
@@ -53,7 +53,7 @@ import Testing
             }
             var states = [at, 0, 4].map { ReferencePooled.State(shape: shapes[$0]) }
             let places = [(false, false), (true, false), (false, true)].map {
-                LayerPosition(tensors: 5, isFirst: $0.0, isLast: $0.1)
+                LayerPosition(tensors: 5, isFirst: $0.0, isLast: $0.1, inputs: 5, outputs: 2)
             }
             var total = 0
             for step in 0..<40 {
@@ -146,6 +146,25 @@ import Testing
             case .lastStepOnly: step == 59 ? 1e10 : element == 0 ? 1e-15 : 0
             }
         }
+    }
+
+    /// Shapes of a network, and the widths of what goes in and comes out; nil: no tensor tells.
+    static let ends: [(shapes: [[Int]], inputs: Int?, outputs: Int?)] = [
+        ([[784, 64], [64], [64, 10], [10]], 64, 10), ([[2, 48], [48], [48, 48], [48], [48, 3], [3]], 2, 3), ([[48, 2], [48], [3, 48]], 2, 3),
+        // One number in, one out, however they are written; one output and no bias.
+        ([[1, 28], [28], [28, 28], [28], [28, 1], [1]], 1, 1), ([[28], [28, 1], [28, 28], [1, 28], [1, 1]], 1, 1), ([[5, 28], [28], [28]], 5, 5),
+        // Kernels, a norm at the end, one matrix, none.
+        ([[6, 1, 3, 3], [6], [12, 6, 3, 3], [12], [12, 10], [10]], 9, 10), ([[65, 24], [24, 48], [24]], 24, 24), ([[13, 3]], 3, 3),
+        ([[1000]], nil, nil), ([[28], [28], [28], [1]], nil, nil), ([], nil, nil),
+    ]
+
+    @Test(arguments: ends.indices)
+    func `the widths of what goes into a network and comes out are told by its shapes`(_ index: Int) throws {
+        let (shapes, inputs, outputs) = Self.ends[index], (architecture, theta) = Self.weights(3)
+        let run = try FusedRun(architecture, theta: theta)
+        for (i, shape) in shapes.enumerated() { try run.add("\(i)", shape: shape, initial: noise(shape.reduce(1, *), seed: 1)) }
+        let place = LayerPosition(0, run.optimizer.shape, logTensors: 0), expected = LayerPosition(inputs: inputs, outputs: outputs)
+        #expect(abs(place.inputs - expected.inputs) < 1e-12 && abs(place.outputs - expected.outputs) < 1e-12)
     }
 
     @Test(arguments: Wild.allCases, [0.2, 2.0])

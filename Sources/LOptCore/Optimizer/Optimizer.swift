@@ -105,8 +105,7 @@ public struct Optimizer: ~Copyable {
     /// The number of the last step, or of that which single tensors are at, see `noteStep`.
     var lastStep = 1
     var lastStepIsWhole = false
-    /// The tensors that begin the second and the last layer; -1: there is none.
-    private(set) var layers = (second: -1, last: -1)
+    private(set) var shape = NetworkShape()
     /// Of the last step, before it was clipped, and how many were; of steps with `maxGradientNorm`.
     var gradientNorm = 0.0
     var stepsClipped: Int64 = 0
@@ -288,10 +287,7 @@ public struct Optimizer: ~Copyable {
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)
-        if tensor.identity.extentsAboveOne > 1 {
-            if layers.last >= 0 && layers.second < 0 { layers.second = count }
-            layers.last = count
-        }
+        self.shape.add(tensor.identity, count)
         count += 1
         if isElsewhere { elsewhere += 1 }
         if rows != nil { try share(count - 1, shape) }
@@ -306,14 +302,17 @@ public struct Optimizer: ~Copyable {
         if parameters >= options.leastParallelElements { pool.start() }
     }
 
-    /// Takes the tensor that was added last out again, as long as nothing has been done with it.
-    public mutating func removeLastTensor() {
+    /// Takes the tensors that were added last out again, as long as nothing has been done with them.
+    public mutating func removeLastTensors(_ removed: Int) {
+        for _ in 0..<removed { removeLastTensor() }
+        shape = NetworkShape(tensors, count)
+    }
+
+    private mutating func removeLastTensor() {
         count -= 1
         let last = tensors[count]
         names.remove(count, tensors) { $0.identity.name.compare(with: last.identity.name) < 0 }
         takeOut(count)
-        if layers.second == count { layers.second = -1 }
-        while layers.last >= count || layers.last >= 0 && tensors[layers.last].identity.extentsAboveOne < 2 { layers.last -= 1 }
         parameters -= last.geometry.count
         last.memory.free(options.allocator)
     }

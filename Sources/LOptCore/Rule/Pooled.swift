@@ -40,30 +40,68 @@ public enum PooledTerm {
     /// Whether it belongs to the first or the last layer, see `LayerPosition`.
     public static let first = 14
     public static let last = 15
-    public static let statistics = 16
-    public static let bias = 16
-    public static let count = 17
+    /// log(width) / 3 - 1 of what goes into the network and of what comes out, see `LayerPosition`; 0 where no tensor tells.
+    public static let inputs = 16
+    public static let outputs = 17
+    public static let statistics = 18
+    public static let bias = 18
+    public static let count = 19
 }
 
-/// Where a tensor stands in its network. A layer begins with a tensor of two extents above 1.
+/// Where a tensor stands in its network, and how wide that is at its ends.
 public struct LayerPosition: Equatable, Sendable {
-    public let tensors: Int
     public let isFirst, isLast: Bool
-    /// The logarithm of `tensors`.
-    let logTensors: Double
+    /// The statistics of the network.
+    public let tensors, inputs, outputs: Double
 
-    public init(tensors: Int = 1, isFirst: Bool = true, isLast: Bool = true) {
-        self.init(tensors: tensors, logTensors: ScalarMath.log(Double(tensors)), isFirst: isFirst, isLast: isLast)
+    /// `inputs`, `outputs`: widths, nil if no tensor tells.
+    public init(tensors: Int = 1, isFirst: Bool = true, isLast: Bool = true, inputs: Int? = nil, outputs: Int? = nil) {
+        var shape = NetworkShape()
+        shape.inputs = inputs.map { ScalarMath.log(Double($0)) / 3 - 1 } ?? 0
+        shape.outputs = outputs.map { ScalarMath.log(Double($0)) / 3 - 1 } ?? 0
+        self.init(shape, logTensors: ScalarMath.log(Double(tensors)), isFirst: isFirst, isLast: isLast)
     }
 
-    private init(tensors: Int, logTensors: Double, isFirst: Bool, isLast: Bool) {
-        (self.tensors, self.logTensors, self.isFirst, self.isLast) = (tensors, logTensors, isFirst, isLast)
+    private init(_ shape: NetworkShape, logTensors: Double, isFirst: Bool, isLast: Bool) {
+        (self.isFirst, self.isLast) = (isFirst, isLast)
+        (tensors, inputs, outputs) = (logTensors / 2 - 1, shape.inputs, shape.outputs)
     }
 
-    /// Of tensor `index`; `layers`: where the second layer and the last begin, -1 where there is none.
-    init(_ index: Int, _ layers: (second: Int, last: Int), tensors: Int, logTensors: Double) {
+    /// Of tensor `index`.
+    init(_ index: Int, _ shape: NetworkShape, logTensors: Double) {
         self.init(
-            tensors: tensors, logTensors: logTensors, isFirst: layers.second < 0 || index < layers.second, isLast: index >= layers.last)
+            shape, logTensors: logTensors, isFirst: shape.secondLayer < 0 || index < shape.secondLayer, isLast: index >= shape.lastLayer)
+    }
+}
+
+/// What the shapes of the tensors tell of the network, in their order.
+struct NetworkShape {
+    /// The tensors that begin the second and the last layer; -1: there is none. A layer begins with a tensor of two extents above 1.
+    var secondLayer = -1, lastLayer = -1
+    /// The statistics of the widths at the ends, 0 without a matrix. What goes in: the narrower side of the first matrix, or one number if
+    /// two vectors and more are before it, as [1, 28] and its bias are. What comes out: that of the last matrix, or the size of the vector
+    /// that ends the network, if it is less: a bias of one output behind [28, 1].
+    var inputs = 0.0, outputs = 0.0
+    private var lastWidth = 0.0
+
+    init() {}
+
+    /// Of `count` tensors.
+    init(_ tensors: UnsafePointer<Tensor>, _ count: Int) {
+        for i in 0..<count { add(tensors[i].identity, i) }
+    }
+
+    /// Tensor `index` comes next.
+    mutating func add(_ tensor: TensorIdentity, _ index: Int) {
+        let width = tensor.logWidth / 3 - 1
+        if tensor.extentsAboveOne > 1 {
+            if lastLayer < 0 { inputs = index < 2 ? width : -1 }
+            if lastLayer >= 0 && secondLayer < 0 { secondLayer = index }
+            (lastLayer, lastWidth) = (index, width)
+            outputs = width
+        } else if lastLayer >= 0 {
+            outputs = min(lastWidth, tensor.logElements / 3 - 1)
+        }
     }
 }
 
@@ -122,7 +160,7 @@ extension Architecture {
         case PooledTerm.density: (-3, 1)
         case PooledTerm.vanishing..<PooledTerm.update: (-4, 0.1)
         case PooledTerm.update: (-2, 3)
-        case PooledTerm.elements, PooledTerm.extent, PooledTerm.tensors: (-1, 2)
+        case PooledTerm.elements, PooledTerm.extent, PooledTerm.tensors, PooledTerm.inputs, PooledTerm.outputs: (-1, 2)
         case PooledTerm.statistics: (-8, 2)
         case PooledTerm.statistics + 1: (-16, 4)
         default: (0, 1)
@@ -139,22 +177,24 @@ extension Tensor {
         case PooledTerm.elements: identity.logElements / 5 - 1
         case PooledTerm.vector: identity.extentsAboveOne < 2 ? 1 : 0
         case PooledTerm.extent: identity.extentsAboveOne < 2 ? 0 : identity.logLeastExtent / 3 - 1
-        case PooledTerm.tensors: position.logTensors / 2 - 1
+        case PooledTerm.tensors: position.tensors
         case PooledTerm.first: position.isFirst ? 1 : 0
-        default: position.isLast ? 1 : 0
+        case PooledTerm.last: position.isLast ? 1 : 0
+        case PooledTerm.inputs: position.inputs
+        default: position.outputs
         }
     }
 }
 
 extension Optimizer {
-    /// Of weights of kind pooled: what a tensor's next step sees, 16 statistics not clamped, and its log-step and log-decay, which are;
+    /// Of weights of kind pooled: what a tensor's next step sees, 18 statistics not clamped, and its log-step and log-decay, which are;
     /// nil before the first step.
-    public func pooledStatistics(_ index: Int) throws(LOptError) -> [18 of Double]? {
+    public func pooledStatistics(_ index: Int) throws(LOptError) -> [20 of Double]? {
         try checkIndex(index)
         guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
-        let t = tensors[index], place = LayerPosition(index, layers, tensors: count, logTensors: ScalarMath.log(Double(count)))
+        let t = tensors[index], place = LayerPosition(index, shape, logTensors: ScalarMath.log(Double(count)))
         let logs = rule.pooledLogs(tensors + index, place, rule.pooledTime(t.progress.steps), totalSteps: totalSteps)
-        var values = [18 of Double](repeating: 0)
+        var values = [20 of Double](repeating: 0)
         for i in 0..<PooledTerm.statistics { values[i] = t.pooledStatistic(i, place) }
         (values[PooledTerm.statistics], values[PooledTerm.statistics + 1]) = (logs.step, logs.decay)
         return values
@@ -196,6 +236,8 @@ extension Rule {
         add(PooledTerm.tensors)
         add(PooledTerm.first)
         add(PooledTerm.last)
+        add(PooledTerm.inputs)
+        add(PooledTerm.outputs)
         var n = sum.x + time.schedule, r = sum.y
         if totalSteps > 0 {
             let total = Double(totalSteps), part = min(Double(t.pointee.progress.steps) / total, 1), parts = Architecture.horizonParts

@@ -116,7 +116,7 @@ extension Optimizer {
             maxUpdateRatio: options.maxUpdateRatio, learnedDecayScale: options.learnedDecayScale, average: options.average,
             isInline: elements < options.leastParallelElements, hasOtherTypes: hasOtherTypes,
             constants: rule.constants(step: tensors[range.lowerBound].progress.steps, tensors: count), starts: starts,
-            tensorCount: count, layers: layers, totalSteps: totalSteps)
+            tensorCount: count, shape: shape, totalSteps: totalSteps)
         if hasOtherTypes { work.run(.takeIn, range, on: pool) }
         work.run(.look, range, on: pool)
         return work

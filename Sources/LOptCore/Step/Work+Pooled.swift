@@ -15,7 +15,7 @@ extension Work {
         guard t.pointee.step.isPassNeeded else { return }
         let steps = t.pointee.progress.steps
         let time = steps == constants.pooled.steps ? constants.pooled : rule.pooledTime(steps)
-        let place = LayerPosition(t - tensors, layers, tensors: tensorCount, logTensors: constants.logTensors)
+        let place = LayerPosition(t - tensors, shape, logTensors: constants.logTensors)
         let logs = rule.pooledLogs(t, place, time, totalSteps: totalSteps)
         t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
         t.pointee.step.pooled = rule.pooledStep(t, scales(t), time, decay: logs.decay)

@@ -39,8 +39,7 @@ struct Work {
     let starts: UnsafeMutablePointer<Int>
     /// Of the optimizer, not of the range.
     let tensorCount: Int
-    /// The tensors that begin the second and the last layer; -1: there is none.
-    let layers: (second: Int, last: Int)
+    let shape: NetworkShape
     /// Steps the training will take; 0: not known.
     let totalSteps: Int64
     var range = 0..<0

@@ -59,23 +59,26 @@ struct TensorIdentity {
     let rank: Int
     /// The rank that counts for the extensions: [64, 1] is a vector.
     private(set) var extentsAboveOne = 0
-    /// Logarithms of the number of elements and of the least extent above 1, 0 if there is none: every step of kind pooled reads them.
-    let logElements, logLeastExtent: Double
+    /// Logarithms of the number of elements, of the least extent above 1, 0 if there is none, and of the elements over the greatest extent:
+    /// of a matrix the narrower side. Every step of kind pooled reads them.
+    let logElements, logLeastExtent, logWidth: Double
 
     init(copying name: UnsafeRawBufferPointer, to memory: UnsafeMutablePointer<UInt8>, shape extents: UnsafeBufferPointer<Int64>) {
         for i in 0..<name.count { memory[i] = name[i] }
         self.name = UnsafeRawBufferPointer(start: memory, count: name.count)
         rank = extents.count
-        var elements = 1.0, least = Double.infinity
+        var elements = 1.0, least = Double.infinity, greatest = 1.0
         for axis in 0..<rank {
             shape[axis] = extents[axis]
             elements *= Double(extents[axis])
+            greatest = max(greatest, Double(extents[axis]))
             guard extents[axis] > 1 else { continue }
             extentsAboveOne += 1
             least = min(least, Double(extents[axis]))
         }
         logElements = ScalarMath.log(max(elements, 1))
         logLeastExtent = extentsAboveOne > 0 ? ScalarMath.log(least) : 0
+        logWidth = ScalarMath.log(max(elements, 1) / greatest)
     }
 }
 

@@ -2,12 +2,14 @@
 public struct BundledData: Sendable {
     /// 1,797 images of 8 x 8, pixels from 0 to 1; every fifth in the shuffled order is held out.
     public let digits: Dataset
+    let digitImages: Images
     public let digitsMirror: Dataset
     public let persuasion: Text
     public let evaluation: EvaluationData
 
     public init(_ folder: DataFolder) throws {
         let images = try Images(folder, "digits", side: 8, white: 16, seed: 0xd161)
+        digitImages = images
         digits = images.labelled("digits")
         digitsMirror = images.mirrored("digits")
         persuasion = try Text(folder, "persuasion-volume-one", source: "persuasion")
@@ -37,7 +39,7 @@ public struct BundledData: Sendable {
     }
 
     /// `folder`/`name`/images-idx3-ubyte and labels-idx1-ubyte in a shuffled order; the last fifth is held out.
-    struct Images {
+    struct Images: Sendable {
         let source: String
         let inputs: [Float]
         let labels: [Float]

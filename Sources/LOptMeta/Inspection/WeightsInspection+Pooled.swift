@@ -38,7 +38,7 @@ extension WeightsInspection {
     static let statisticNames = ["log RMS(p)"] + (1...2).map { "log RMS(m\($0) rsqrt(v))" } + ["log RMS(g rsqrt(v))"]
         + (1...2).map { "cosine of g and m\($0)" } + ["mean |g rsqrt(v)| / RMS", "log RMS(g) / peak", "log slow RMS(g) / peak"]
         + ["log RMS(update) / RMS(p)", "log elements", "rank < 2", "log least extent", "log tensors"]
-        + ["first layer", "last layer"]
+        + ["first layer", "last layer", "log width of inputs", "log width of outputs"]
 
     static func decays(_ rule: ReferencePooled) -> [Decay] {
         (0..<2).map { k in

@@ -6,7 +6,7 @@ public struct TaskDistribution: TaskSource {
     private let texts: [Dataset]
 
     /// As it is named in the provenance of weights. Change it when the distribution changes.
-    public static let name = "distribution-1"
+    public static let name = "distribution-2"
 
     static let textLengths = [8, 12]
 
@@ -22,15 +22,22 @@ public struct TaskDistribution: TaskSource {
         var random = Random(seed, 0x7a5c)
         let choice = random.uniform()
         return switch choice {
-        case ..<0.20: digits(&random)
-        case ..<0.30: autoencoder(&random)
-        case ..<0.48: regression(&random)
-        case ..<0.66: classification(&random)
-        case ..<0.72: normalized(&random)
-        case ..<0.78: quadratic(&random)
-        case ..<0.84: logistic(&random)
-        case ..<0.89: convolution(&random)
-        case ..<0.95: recurrent(&random)
+        case ..<0.10: digits(&random)
+        case ..<0.16: images(&random)
+        case ..<0.21: autoencoder(&random)
+        case ..<0.33: regression(&random)
+        case ..<0.45: classification(&random)
+        case ..<0.53: figures(&random)
+        case ..<0.62: table(&random)
+        case ..<0.66: sigmoids(&random)
+        case ..<0.70: coordinates(&random)
+        case ..<0.73: equation(&random)
+        case ..<0.77: embedding(&random)
+        case ..<0.81: normalized(&random)
+        case ..<0.84: quadratic(&random)
+        case ..<0.88: logistic(&random)
+        case ..<0.92: convolution(&random)
+        case ..<0.97: recurrent(&random)
         default: transformer(&random)
         }
     }
@@ -38,7 +45,7 @@ public struct TaskDistribution: TaskSource {
     // MARK: What networks are made of
 
     private static let activations: [Activation] = [.relu, .tanh, .swish]
-    private static let batches = [8, 16, 32, 64, 128]
+    private static let batches = [1, 4, 8, 16, 32, 32, 64, 128]
 
     private struct Shape {
         let hidden: [Int]
@@ -60,8 +67,10 @@ public struct TaskDistribution: TaskSource {
             batch: batch)
     }
 
-    private func mlp(_ data: Dataset, _ outputs: Int, _ loss: NetworkLoss, _ random: inout Random) -> NetworkTask {
-        let shape = shape(&random)
+    private func mlp(
+        _ data: Dataset, _ outputs: Int, _ loss: NetworkLoss, _ random: inout Random, leastDepth: Int = 0
+    ) -> NetworkTask {
+        let shape = shape(&random, leastDepth: leastDepth)
         return NetworkTask(
             family: "mlp", shape.name,
             layers: NetworkShapes.mlp(data.inputCount, shape.hidden, outputs, shape.activation, gain: shape.gain), data: data,
@@ -70,7 +79,85 @@ public struct TaskDistribution: TaskSource {
 
     // MARK: Families
 
-    private func digits(_ random: inout Random) -> NetworkTask { mlp(data.digits, 10, .crossEntropy, &random) }
+    /// All of them, or few that are learnt by heart, a part of their labels wrong.
+    private func digits(_ random: inout Random) -> NetworkTask {
+        guard random.bool(0.4) else { return mlp(data.digits, 10, .crossEntropy, &random) }
+        let count = random.pick([100, 300, 900]), labelNoise = random.pick([0, 0, 0.2, 0.4])
+        return mlp(data.digitImages.few("digits\(count)", count: count, labelNoise: labelNoise), 10, .crossEntropy, &random)
+    }
+
+    private func images(_ random: inout Random) -> NetworkTask {
+        let classes = random.pick([3, 5, 10])
+        let data = Synthetic.images(random.pick([1500, 4000]), side: 8, classes: classes, seed: random.next())
+        return mlp(data, classes, .crossEntropy, &random)
+    }
+
+    private func figures(_ random: inout Random) -> NetworkTask {
+        let classes = random.pick([2, 3, 4])
+        let data = Synthetic.figures(random.pick([600, 1500]), classes: classes, seed: random.next())
+        return mlp(data, classes, .crossEntropy, &random, leastDepth: 1)
+    }
+
+    private func table(_ random: inout Random) -> NetworkTask {
+        let classes = random.pick([2, 2, 3, 4]), isRaw = random.bool(0.3)
+        let data = Synthetic.table(
+            random.pick([100, 200, 600, 1500]), random.pick([3, 4, 8, 12, 20, 28]), classes, separation: random.uniform(0.5...2.5),
+            isRaw: isRaw, seed: random.next())
+        guard random.bool(isRaw ? 0.8 : 0.2) else { return mlp(data, classes, .crossEntropy, &random) }
+        return NetworkTask(
+            family: "logistic", "linear", layers: [.dense(inputs: data.inputCount, outputs: classes, gain: 0.01)], data: data,
+            loss: .crossEntropy, batch: random.pick([4, 8, 16, 64]))
+    }
+
+    /// Sigmoids throughout and a squared error, as older codes have them.
+    private func sigmoids(_ random: inout Random) -> NetworkTask {
+        let isDigits = random.bool(0.3), classes = isDigits ? 10 : random.pick([2, 3, 4]), batch = random.pick([1, 1, 4, 16])
+        let data = isDigits
+            ? self.data.digitImages.oneHot("digits-onehot")
+            : Synthetic.table(
+                random.pick([120, 400]), random.pick([4, 8, 16]), classes, separation: random.uniform(1...2.5), isRaw: false, isOneHot: true,
+                seed: random.next())
+        let hidden = Array(repeating: random.pick([8, 16, 24]), count: random.pick([1, 1, 2]))
+        return NetworkTask(
+            family: "sigmoids", hidden.map(String.init).joined(separator: "x"),
+            layers: NetworkShapes.mlp(data.inputCount, hidden, classes, .sigmoid, gain: random.logUniform(0.7...1.5))
+                + [.activation(.sigmoid, width: classes)],
+            data: data, loss: .squaredError, batch: batch)
+    }
+
+    /// Networks over the coordinates of a plane.
+    private func coordinates(_ random: inout Random) -> NetworkTask {
+        let outputs = random.pick([1, 3]), isSine = random.bool(), depth = random.pick([1, 2, 3])
+        let data = Synthetic.surface(random.pick([900, 3000]), waves: random.pick([3, 6]), outputs: outputs, seed: random.next())
+        let hidden = Array(repeating: random.pick([16, 24, 32]), count: depth)
+        return NetworkTask(
+            family: "coordinates", "\(hidden.map(String.init).joined(separator: "x"))_\(isSine ? "sine" : "tanh")",
+            layers: isSine
+                ? NetworkShapes.coordinates(2, hidden, outputs, gain: random.logUniform(2...12))
+                : NetworkShapes.mlp(2, hidden, outputs, .tanh, gain: random.logUniform(1...4)),
+            data: data, loss: .squaredError, batch: random.pick([16, 32, 64]))
+    }
+
+    private func equation(_ random: inout Random) -> NetworkTask {
+        let hidden = Array(repeating: random.pick([12, 20]), count: random.pick([1, 2]))
+        return NetworkTask(
+            family: "equation", "\(hidden.map(String.init).joined(separator: "x"))_tanh",
+            layers: NetworkShapes.mlp(1, hidden, 1, .tanh, gain: random.logUniform(1...3)),
+            data: Synthetic.relaxation(600, seed: random.next()), loss: .linearEquation, batch: random.pick([8, 16, 32]), rows: 3)
+    }
+
+    private func embedding(_ random: inout Random) -> NetworkTask {
+        let tokens = random.pick([20, 50]), width = random.pick([4, 6]), hidden = random.pick([12, 24])
+        return NetworkTask(
+            family: "embedding", "\(width)_\(hidden)_relu",
+            layers: [
+                .embedding(tokens: 2 * tokens, width: width, length: 2), .flatten(rows: 2, width: width),
+                .dense(inputs: 2 * width, outputs: hidden, gain: 1.4), .activation(.relu, width: hidden),
+                .dense(inputs: hidden, outputs: 1, gain: 1),
+            ],
+            data: Synthetic.phases(random.pick([800, 4000]), tokens: tokens, noise: random.pick([0, 0.3]), seed: random.next()),
+            loss: .squaredError, batch: random.pick([8, 16, 32]), rows: 2)
+    }
 
     private func autoencoder(_ random: inout Random) -> NetworkTask {
         let isDigits = random.bool()
@@ -94,14 +181,14 @@ public struct TaskDistribution: TaskSource {
         // A part with small targets: gradients of 10^-3 and below.
         let scale = random.bool(0.7) ? 1 : random.logUniform(0.01...10)
         let data = Synthetic.regression(
-            random.pick([128, 400, 1200]), random.pick([4, 8, 16, 32]), outputs, power: random.uniform(0...1),
-            noise: random.pick([0, 0.05, 0.2]), scale: scale, seed: random.next())
+            random.pick([128, 400, 1200, 4000]), random.pick([4, 8, 16, 32]), outputs, power: random.uniform(0...1),
+            noise: random.pick([0, 0, 0.05, 0.2, 0.5]), scale: scale, seed: random.next())
         return mlp(data, outputs, .squaredError, &random)
     }
 
     private func classification(_ random: inout Random) -> NetworkTask {
         let classes = random.pick([2, 3, 5, 10]), inputs = random.pick([8, 16, 32])
-        let count = random.pick([150, 400, 1200]), labelNoise = random.pick([0, 0, 0.05, 0.2])
+        let count = random.pick([150, 400, 1200, 4000]), labelNoise = random.pick([0, 0, 0.05, 0.2])
         let data = random.bool()
             ? Synthetic.classification(
                 count, inputs, classes, power: random.uniform(0...1), labelNoise: labelNoise, seed: random.next())
@@ -137,13 +224,25 @@ public struct TaskDistribution: TaskSource {
 
     private func convolution(_ random: inout Random) -> NetworkTask {
         let channels = random.pick([[4], [4, 8], [6, 6]]), activation = random.pick([Activation.relu, .swish])
+        let images = random.bool() ? data.digits : Synthetic.images(2500, side: 8, classes: 10, seed: random.next())
         return NetworkTask(
             family: "convolution", "\(channels.map(String.init).joined(separator: "x"))_\(activation.rawValue)",
-            layers: NetworkShapes.convolution(side: 8, channels: channels, classes: 10, activation), data: data.digits,
+            layers: NetworkShapes.convolution(side: 8, channels: channels, classes: 10, activation), data: images,
             loss: .crossEntropy, batch: random.pick([8, 16]), rows: 64)
     }
 
     private func recurrent(_ random: inout Random) -> NetworkTask {
+        if random.bool(0.4) {
+            let width = random.pick([8, 12, 16]), length = random.pick([6, 9])
+            return NetworkTask(
+                family: "recurrent", "gru\(width)_mean",
+                layers: [
+                    .recurrent(inputs: 2, width: width, length: length), .meanOverRows(rows: length, width: width),
+                    .dense(inputs: width, outputs: 1, gain: 1),
+                ],
+                data: Synthetic.fading(random.pick([400, 2000]), length: length, seed: random.next()), loss: .squaredError,
+                batch: random.pick([8, 16]), rows: length)
+        }
         let text = random.pick(texts), width = random.pick([8, 12, 16])
         return NetworkTask(
             family: "recurrent", "gru\(width)",

@@ -109,6 +109,34 @@ static void test_momenta_are_averages_rounded_by_the_definition(const char *weig
     problem_free(&p), problem_free(&q);
 }
 
+/* Over 20,000 steps: of each momentum the mean, and its product with the other one's, with that of other elements and of the next steps. */
+static void test_noise_is_uniform_and_independent(void) {
+    static const int64_t others[] = {1, 2, 3, 8, 16, 28, 64, 100, 512, 784, 1024, 10946, 32767, 32768, 65536, 1 << 20};
+    enum { STEPS = 20000, OTHERS = sizeof others / sizeof *others };
+    const double bound = 4.5 / sqrt(STEPS);
+    double mean[2] = {0}, square[2] = {0}, halves = 0, next[2] = {0}, apart[OTHERS][4] = {{0}}, before[2] = {0};
+    for (uint64_t t = 0; t < STEPS; t++) {
+        double u[2]; /* of mean 0 and variance 1 */
+        for (int k = 0; k < 2; k++) {
+            u[k] = ((noise(t, 5, k) + 0.5) / 65536 - 0.5) * sqrt(12);
+            mean[k] += u[k] / STEPS, square[k] += u[k] * u[k] / STEPS, next[k] += u[k] * before[k] / STEPS;
+        }
+        halves += u[0] * u[1] / STEPS;
+        before[0] = u[0], before[1] = u[1];
+        for (size_t i = 0; i < OTHERS; i++) {
+            for (int k = 0; k < 4; k++)
+                apart[i][k] += u[k / 2] * ((noise(t, 5 + (uint64_t)others[i], k % 2) + 0.5) / 65536 - 0.5) * sqrt(12) / STEPS;
+        }
+    }
+    for (int k = 0; k < 2; k++) CHECK_NEAR(mean[k], 0, bound), CHECK_NEAR(square[k], 1, bound), CHECK_NEAR(next[k], 0, bound);
+    CHECK_NEAR(halves, 0, bound);
+    for (size_t i = 0; i < OTHERS; i++) {
+        check_context("%d elements apart", (int)others[i]);
+        for (int k = 0; k < 4; k++) CHECK_NEAR(apart[i][k], 0, bound);
+    }
+    check_context("");
+}
+
 /* A step goes on from what was rounded, so a pass that measures first, and a restore between any two, change no bit. */
 static void test_a_guard_that_limits_nothing_changes_no_bit(void) {
     problem p, q;
@@ -282,6 +310,7 @@ static void test_other_kinds_refuse_and_say_so(void) {
 }
 
 int main(void) {
+    test_noise_is_uniform_and_independent();
     test_momenta_are_averages_rounded_by_the_definition("pooled", 0);
     test_momenta_are_averages_rounded_by_the_definition("pooled", 1e-3);
     test_momenta_are_averages_rounded_by_the_definition("made pooled", 0);

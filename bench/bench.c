@@ -50,6 +50,7 @@ static lopt_optimizer *make_optimizer(const settings *s, const rule *r, arrays *
     require(lopt_options_init(&options, sizeof options), "lopt_options_init");
     options.threads = threads;
     options.max_isa = s->max_isa;
+    options.momentum_type = r->bf16_momenta ? LOPT_BF16 : LOPT_F32;
     lopt_optimizer *opt;
     require(lopt_create(weights, &options, &opt), "lopt_create");
     lopt_weights_free(weights);

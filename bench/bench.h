@@ -53,6 +53,7 @@ typedef struct rule {
     int builtin;   /* the name of built-in weights; else they are made here */
     int small_fc;  /* else STAR */
     int pooled;    /* no rows, no columns, no network */
+    int bf16_momenta; /* built-in "pooled" with momentum_type */
     int hidden;
     int heads;     /* that the rule needs for every element */
     int full_only;

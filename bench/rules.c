@@ -9,6 +9,7 @@
 static const rule rules[] = {
     {.name = "star", .builtin = 1, .hidden = 4, .heads = 1},
     {.name = "pooled", .builtin = 1, .pooled = 1},
+    {.name = "pooled-bf16", .builtin = 1, .pooled = 1, .bf16_momenta = 1, .full_only = 1},
     {.name = "star-authors-rule", .builtin = 1, .hidden = 4, .heads = 3},
     {.name = "star-full", .hidden = 4, .heads = 3},
     {.name = "small-fc-4", .small_fc = 1, .hidden = 4, .heads = 2},
@@ -92,7 +93,7 @@ static lopt_weights *made_weights(const rule *r) {
 lopt_weights *rule_weights(const rule *r) {
     if (!r->builtin) return made_weights(r);
     lopt_weights *w;
-    require(lopt_weights_builtin(r->name, NULL, &w), "lopt_weights_builtin");
+    require(lopt_weights_builtin(r->bf16_momenta ? "pooled" : r->name, NULL, &w), "lopt_weights_builtin");
     return w;
 }
 
@@ -108,9 +109,10 @@ double rule_network_fmas(const rule *r, const problem *p) {
 }
 
 /* f32: parameter, three momenta and the second moment are read and written, the gradient is read; for rank < 2 three
- * diagonal accumulators are read and written too. Weights of kind pooled have two momenta and no such accumulators. */
+ * diagonal accumulators are read and written too. Weights of kind pooled have two momenta, of 2 bytes each in bf16, and no such
+ * accumulators. */
 double rule_compulsory_bytes(const rule *r, const problem *p) {
-    if (r->pooled) return 36;
+    if (r->pooled) return r->bf16_momenta ? 28 : 36;
     double factored = (double)problem_factored_elements(p) / (double)problem_elements(p);
     return 44 + 24 * (1 - factored);
 }

@@ -35,6 +35,7 @@ static const char help[] =
     "  --length N         characters per window                        (64)\n"
     "  --seed N           of the parameters and the windows            (1)\n"
     "  --threads N        threads that lopt may use, 0: one per processor (0)\n"
+    "  --bf16-momenta     8 bytes of optimizer state a parameter in place of 12\n"
     "  --checkpoint FILE  written every --save-every steps, at the end and on Ctrl-C (charlm.safetensors)\n"
     "  --save-every N     steps between checkpoints                    (500)\n"
     "  --resume           continue from the checkpoint; give the other options as before\n"
@@ -45,7 +46,7 @@ static const char help[] =
 typedef struct settings {
     const char *text, *checkpoint;
     int steps, hidden, batch, length, seed, threads, save_every, sample;
-    int resume, check_gradients;
+    int resume, check_gradients, bf16_momenta;
 } settings;
 
 static void fail(const char *format, ...) {
@@ -123,6 +124,7 @@ static settings parse_options(int argc, char **argv) {
             s.checkpoint = argv[++i];
             if (!s.checkpoint) usage("--checkpoint: a file name is missing");
         } else if (strcmp(argv[i], "--resume") == 0) s.resume = 1;
+        else if (strcmp(argv[i], "--bf16-momenta") == 0) s.bf16_momenta = 1;
         else if (strcmp(argv[i], "--check-gradients") == 0) s.check_gradients = 1;
         else if (strcmp(argv[i], "--help") == 0) fputs(help, stdout), finish_output(), exit(EXIT_SUCCESS);
         else if (argv[i][0] == '-') usage("%s: unknown option", argv[i]);
@@ -165,6 +167,7 @@ static lopt_optimizer *create_optimizer(gru *model, const settings *s) {
     check(lopt_options_init(&options, sizeof options));
     options.threads = s->threads;
     options.total_steps = s->steps;
+    options.momentum_type = s->bf16_momenta ? LOPT_BF16 : LOPT_F32;
     options.nonfinite = LOPT_NONFINITE_ERROR; /* a step left out would be missing in the count that resuming relies on */
     lopt_optimizer *opt;
     check(lopt_create(NULL, &options, &opt));

@@ -88,6 +88,7 @@ static optimizer create_optimizer(int run, mlp *net, const digits_options *optio
     settings.total_steps = options->cosine ? 0 : options->steps; /* one end of the run is enough */
     settings.weight_decay = options->weight_decay;
     settings.learned_decay_scale = options->learned_decay;
+    settings.momentum_type = options->bf16_momenta ? LOPT_BF16 : LOPT_F32;
 
     lopt_weights *weights = load_weights(options->weights);
     check(lopt_create(weights, &settings, &opt.lopt));

@@ -15,7 +15,7 @@ typedef struct digits_options {
     double weight_decay; /* of lopt and of Adam */
     double learned_decay; /* lopt's learned_decay_scale */
     int hidden[MLP_MAX_LAYERS - 1], hidden_layers;
-    bool cosine;
+    bool cosine, bf16_momenta;
 } digits_options;
 
 /* Fills `options` from the command line, or ends the program: with 0 after --help, with 2 after a message on stderr. */

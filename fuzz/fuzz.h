@@ -73,11 +73,12 @@ typedef struct fuzz_problem {
 } fuzz_problem;
 
 /* A matrix, a vector and a number; NULL weights are the built-in ones. */
-static inline void fuzz_start(fuzz_problem *p, const lopt_weights *weights, const lopt_allocator *allocator) {
+static inline void fuzz_start(fuzz_problem *p, const lopt_weights *weights, const lopt_allocator *allocator, int32_t momentum_type) {
     static const int64_t matrix[] = {2, 3}, vector[] = {3};
     lopt_options options;
     PROMISE(lopt_options_init(&options, sizeof options) == LOPT_OK);
     options.threads = 1;
+    options.momentum_type = momentum_type;
     if (allocator) options.allocator = *allocator;
     for (int i = 0; i < FUZZ_ELEMENTS; i++) p->parameters[i] = 0.1f * (float)(i - 4), p->gradients[i] = 0.03f * (float)(i - 5);
     PROMISE(lopt_create(weights, &options, &p->opt) == LOPT_OK);

@@ -103,7 +103,11 @@ static lopt_options some_options(host *h) {
     o.allocator = fuzz_allocator(&h->books);
     o.gather = (lopt_gather){gather, h, 0, 1};
     if ((which & 192) == 192) o.allocator.deallocate = NULL;
-    if ((which & 192) == 128) o.average = PICK(h, choices), o.average_span = a_number(h);
+    if ((which & 192) == 128) {
+        unsigned choice = next(h);
+        o.average = choices[choice % 7], o.average_span = a_number(h);
+        if (choice >= 128) o.momentum_type = choice & 1 ? choices[choice / 2 % 7] : LOPT_BF16;
+    }
     return o;
 }
 

@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (value) PROMISE(strlen(value) <= size);
     }
     fuzz_problem p;
-    fuzz_start(&p, weights, &allocator);
+    fuzz_start(&p, weights, &allocator, LOPT_F32);
     for (int step = 0; step < 2; step++) PROMISE(lopt_step(p.opt) == LOPT_OK);
     size_t state_size = 0;
     void *state = fuzz_state(p.opt, LOPT_WITH_PARAMETERS, &state_size);

@@ -37,19 +37,22 @@ int main(int count, char **arguments) {
     weights_seed("star-options", "star", 1, 2,
                  "\"nominal_stepsize\":\"0.01\",\"nominal_grad_estimator\":\"SGDM\",\"exp_mult\":\"[1.0, 0.5, 1e-1]\","
                  "\"provenance\":\"\\u00e9 \\\"quoted\\\" \\n\"");
-    fuzz_problem p;
-    fuzz_start(&p, NULL, NULL);
-    for (int step = 0; step < 5; step++) {
-        size_t size = 0;
-        char name[32];
-        uint32_t contents = step % 2 ? LOPT_WITH_PARAMETERS : 0;
-        void *bytes = fuzz_state(p.opt, contents, &size);
-        snprintf(name, sizeof name, "step-%d", step);
-        write_seed("checkpoint", name, bytes, size, 1 + (contents ? 0 : 2));
-        free(bytes);
-        PROMISE(lopt_step(p.opt) == LOPT_OK);
+    for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
+        fuzz_problem p;
+        fuzz_start(&p, NULL, NULL, is_bf16 ? LOPT_BF16 : LOPT_F32);
+        for (int step = 0; step < 5; step++) {
+            size_t size = 0;
+            char name[32];
+            uint32_t contents = step % 2 ? LOPT_WITH_PARAMETERS : 0;
+            void *bytes = fuzz_state(p.opt, contents, &size);
+            snprintf(name, sizeof name, "%sstep-%d", is_bf16 ? "bf16-" : "", step);
+            /* Into one with the same momenta, but the first, which goes into one with the others. */
+            write_seed("checkpoint", name, bytes, size, 1 + (contents ? 0 : 2) + (is_bf16 == (step > 0) ? 4 : 0));
+            free(bytes);
+            PROMISE(lopt_step(p.opt) == LOPT_OK);
+        }
+        lopt_destroy(p.opt);
     }
-    lopt_destroy(p.opt);
     static const uint8_t program[] = {
         11, 0, 0, 2,                         /* create */
         0, 0, 2, 1, 2, 0, 0, 0, 0,           /* add [2, 3] "a" */
@@ -75,5 +78,9 @@ int main(int count, char **arguments) {
         19, 0, 0, 2, 0, 5, 6, 8, 0, 0, 0, 0, 1, 0,
     };
     write_seed("calls", "types", types, sizeof types, -1);
+    static uint8_t momenta[sizeof types];
+    memcpy(momenta, types, sizeof types);
+    momenta[3] = 142; /* bf16, and the same average: 142 % 7 is 2 */
+    write_seed("calls", "momenta", momenta, sizeof momenta, -1);
     return 0;
 }

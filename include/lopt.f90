@@ -71,6 +71,8 @@ module lopt
         real(c_double) :: gradient_scale, max_gradient_norm
         integer(c_int32_t) :: weight_decay_tensors, average
         real(c_double) :: average_span, learned_decay_scale
+        type(c_ptr) :: gather(2)
+        integer(c_int32_t) :: part, parts, momentum_type, reserved3
     end type
 
     type, bind(c) :: tensor_options_t
@@ -282,10 +284,11 @@ contains
 
     ! weights: the name of built-in weights; weights_file: the path of others. The rest as in lopt_options.
     subroutine create(self, weights, weights_file, threads, nonfinite, lr_scale, weight_decay, total_steps, max_update_ratio, &
-                      gradient_scale, max_gradient_norm, weight_decay_tensors, average, average_span, learned_decay_scale, status)
+                      gradient_scale, max_gradient_norm, weight_decay_tensors, average, average_span, learned_decay_scale, &
+                      momentum_type, status)
         class(lopt_optimizer), intent(inout) :: self
         character(*), intent(in), optional :: weights, weights_file
-        integer, intent(in), optional :: threads, nonfinite, weight_decay_tensors, average
+        integer, intent(in), optional :: threads, nonfinite, weight_decay_tensors, average, momentum_type
         real(c_double), intent(in), optional :: lr_scale, weight_decay, max_update_ratio, gradient_scale, &
             max_gradient_norm, average_span, learned_decay_scale
         integer(c_int64_t), intent(in), optional :: total_steps
@@ -307,6 +310,7 @@ contains
         if (present(average)) options%average = int(average, c_int32_t)
         if (present(average_span)) options%average_span = average_span
         if (present(learned_decay_scale)) options%learned_decay_scale = learned_decay_scale
+        if (present(momentum_type)) options%momentum_type = int(momentum_type, c_int32_t)
         if (present(weight_decay_tensors)) options%weight_decay_tensors = int(weight_decay_tensors, c_int32_t)
         if (present(max_gradient_norm)) options%max_gradient_norm = max_gradient_norm
         if (present(weights_file)) then

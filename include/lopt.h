@@ -165,8 +165,8 @@ void lopt_destroy(lopt_optimizer *opt);
  * one tensor, in the order of the layers. Where several optimizers share a network, lopt_add_elsewhere tells each of the rest.
  *
  * A tensor may be added after steps have been taken: its own step counter starts at 0. A tensor of 0 elements is allowed
- * (its pointers are never looked at). State is 12 bytes per parameter with "pooled". With others it is 4 * (2 K + 1) bytes
- * per parameter for rank 0 and 1, K the number of momenta (3 in the built-in weights). For rank 2 and more it is 4 * (K + 1), and 4 K for each statistic: of n
+ * (its pointers are never looked at). State is 12 bytes per parameter with "pooled", 8 with momenta in bf16 (`momentum_type` in the
+ * options). With others it is 4 * (2 K + 1) bytes per parameter for rank 0 and 1, K the number of momenta (3 in the built-in weights). For rank 2 and more it is 4 * (K + 1), and 4 K for each statistic: of n
  * parameters whose two largest extents are a and b there are n / a + n / b, few unless other extents are nearly as
  * large and a is small. Steps need 4 K + 4 bytes more per statistic, less than 1 per parameter, and some KiB per
  * tensor.
@@ -395,8 +395,8 @@ LOPT_NEVER_NULL const char *lopt_version_string(void);
  *
  *  A checkpoint holds the accumulators, step counters, learning-rate scales, weight decay, gradient scale, frozen flags,
  *  averages, and total_steps of weights that know their horizon; with LOPT_WITH_PARAMETERS the parameters too, so that one
- *  file is a consistent whole. Resuming from it gives the same bits as never having stopped. The format is safetensors (f32, f64 and i64 tensors "<name>/momentum", ... and two digests in the
- *  metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
+ *  file is a consistent whole. Resuming from it gives the same bits as never having stopped. The format is safetensors (f32, f64,
+ *  i64 and, with momentum_type, bf16 tensors "<name>/momentum", ... and two digests in the metadata, "checksum" of the data as they lie, "content" of names and arrays in any order); any tool that reads
  *  safetensors opens it. One of the digests has to be right: a file restores that a tool has written anew with the same
  *  metadata, or in whose header tensors were renamed, but not both, and not one whose numbers were changed.
  *
@@ -581,6 +581,13 @@ struct lopt_options {
                                   a tenth of a parameter and half of a gradient's step all the same; 0: none; 0 to 1e30; default 1.
                                   Other weights ignore it. Not kept in checkpoints                                  */
     lopt_gather gather;        /* default: none. For lopt_add_rows                                                 */
+    int32_t momentum_type;     /* what momenta are kept in, a lopt_element: LOPT_F32, the default, or LOPT_BF16, for weights of kind
+                                  pooled alone: state is then 8 bytes per parameter in place of 12. Each step rounds them to one of
+                                  the two nearest bf16 numbers, at random with the probabilities that make the mean right, so that slow averages
+                                  are kept. The random numbers follow from the step and the place in the tensor: results have
+                                  the same bits wherever those of f32 have. Checkpoints hold momenta as they are; one of the other
+                                  type restores too, its momenta rounded to nearest, or as they were, and from there on as this says */
+    int32_t reserved3;         /* 0                                                                                */
 };
 
 /* Fills `options` with the defaults. struct_size is sizeof(lopt_options). Errors: INVALID_ARGUMENT. */

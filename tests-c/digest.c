@@ -128,7 +128,7 @@ typedef struct digest_rule {
     const char *metadata; /* NULL: built in */
     int hidden, layers, momenta, heads;
     int tensor_scale; /* 2: tensor_schedule too; 3: tensor_count too; 4: tensor_ranges too */
-    int large;        /* weight decay too, per step; 2: by step size */
+    int large;        /* weight decay too, per step; 2: by step size; 3: that, and momenta in bf16, of built-in "pooled" */
 } digest_rule;
 
 #define DIGEST_STAR "\"kind\":\"star\",\"exp_mult\":\"[0.125, 0.25, 0.5]\",\"nominal_stepsize\":\"0.125\","
@@ -175,6 +175,7 @@ static const digest_rule digest_rules[] = {
     {"small-fc-24", DIGEST_SMALL_FC, 24, 2, 3, 2, 0, 0},
     {"small-fc-32", DIGEST_SMALL_FC, 32, 2, 3, 2, 0, 0},
     {"small-fc-40", DIGEST_SMALL_FC, 40, 2, 3, 2, 0, 0},
+    {"pooled-bf16-momenta", NULL, 0, 0, 0, 0, 0, 3},
 };
 
 enum { DIGEST_RULES = sizeof digest_rules / sizeof *digest_rules };
@@ -206,7 +207,7 @@ static const char *digest_decays(int momenta) {
 static lopt_weights *digest_weights(const digest_rule *r) {
     lopt_weights *weights;
     if (!r->metadata) {
-        digest_require(lopt_weights_builtin(r->name, NULL, &weights), r->name);
+        digest_require(lopt_weights_builtin(r->large == 3 ? "pooled" : r->name, NULL, &weights), r->name);
         return weights;
     }
     digest_file *f = digest_memory(sizeof *f);
@@ -297,8 +298,9 @@ static lopt_optimizer *digest_optimizer(const digest_rule *r, int threads) {
     lopt_weights *weights = digest_weights(r);
     digest_require(lopt_options_init(&options, sizeof options), "lopt_options_init");
     options.threads = threads;
+    options.momentum_type = r->large == 3 ? LOPT_BF16 : LOPT_F32;
     options.weight_decay = r->large ? 0.0009765625 : 0;
-    options.weight_decay_form = r->large == 2 ? LOPT_DECAY_BY_STEP_SIZE : LOPT_DECAY_PER_STEP;
+    options.weight_decay_form = r->large >= 2 ? LOPT_DECAY_BY_STEP_SIZE : LOPT_DECAY_PER_STEP;
     digest_require(lopt_create(weights, &options, &opt), "lopt_create");
     lopt_weights_free(weights);
     return opt;

@@ -128,6 +128,9 @@ static inline lopt_status add_rows(lopt_optimizer *opt, const problem_tensor *t,
     return lopt_add_rows(opt, t->name, &rows, t->parameter + begin, LOPT_F32, t->gradient + begin, LOPT_F32, t->shape, t->rank, NULL);
 }
 
+/* Of this part alone momenta are in bf16; -1: of none. */
+static int part_with_bf16_momenta = -1;
+
 /* Parts with the shared tensors of p; the others are whole on each part, or with `divided` part i has the i-th, i + parts-th ... of them. */
 static inline void team_create(team *t, problem *p, const char *weights, const lopt_options *options, int parts, int divided) {
     static team_place places[8][MOST_PARTS];
@@ -141,6 +144,7 @@ static inline void team_create(team *t, problem *p, const char *weights, const l
         lopt_options own = *options;
         place[part] = (team_place){t, part};
         own.gather = (lopt_gather){team_gather, &place[part], part, parts};
+        if (part == part_with_bf16_momenta) own.momentum_type = LOPT_BF16;
         t->opt[part] = weights_optimizer(&none, weights, &own);
         rows_problem(&t->own[part]);
         for (int i = 0; i < p->count; i++) {
@@ -172,9 +176,12 @@ static inline int check_same_parameters(const problem *p, const problem *q) {
     return same;
 }
 
+static int32_t rows_momentum_type = LOPT_F32;
+
 /* Weight decay, an average and all scales. */
 static inline lopt_options rows_options(void) {
     lopt_options options = problem_options();
+    options.momentum_type = rows_momentum_type;
     options.weight_decay = 0.05, options.average = LOPT_AVERAGE_EMA, options.average_span = 5;
     options.gradient_scale = 0.75, options.total_steps = 40;
     return options;

@@ -62,6 +62,7 @@ static void types(void) {
     FIELD(lopt_options, max_gradient_norm), FIELD(lopt_options, weight_decay_tensors);
     FIELD(lopt_options, learned_decay_scale), FIELD(lopt_options, gather);
     FIELD(lopt_options, average), FIELD(lopt_options, average_span);
+    FIELD(lopt_options, momentum_type), FIELD(lopt_options, reserved3);
     SIZE(lopt_tensor_options);
     FIELD(lopt_tensor_options, struct_size), FIELD(lopt_tensor_options, lr_scale);
     FIELD(lopt_tensor_options, weight_decay_scale), FIELD(lopt_tensor_options, frozen);

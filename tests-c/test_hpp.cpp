@@ -245,6 +245,17 @@ void test_average() {
     CHECK(quiet.average(0, 6).empty() && !quiet.swap_averages().ok());
 }
 
+void test_momenta_in_16_bits() {
+    std::vector<float> w(6, 0.5f), dw(6, 1.0f);
+    auto options = lopt::options();
+    options.momentum_type = LOPT_BF16;
+    lopt::Optimizer opt(options);
+    opt.add("w", w, dw, {2, 3});
+    opt.step();
+    CHECK(w[0] < 0.5f && opt.info().state_bytes == 8 * 6);
+    CHECK(throws(LOPT_ERROR_INVALID_ARGUMENT, "momentum_type", [&] { lopt::Optimizer star(lopt::Weights::builtin("star"), options); }));
+}
+
 void test_add_flat() {
     std::vector<float> w(9, 0.5f), dw(9, 1.0f), v(w);
     const lopt_flat_entry table[] = {{"weight", 0, 2, {2, 3}}, {"bias", 6, 1, {3}}};
@@ -362,6 +373,7 @@ int main() {
     test_step_with();
     test_add_flat();
     test_average();
+    test_momenta_in_16_bits();
     test_types();
     test_elsewhere();
     test_gradient_scale();

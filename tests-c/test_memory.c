@@ -93,13 +93,14 @@ static void books_close(books *b) {
 /* ---- Steps and all that ------------------------------------------------------------------------------------------ */
 
 /* The same bits with memory that comes filled with rubbish, from threads or not; steps do not allocate. */
-static void test_rubbish_in_memory_changes_no_bit(int32_t threads) {
+static void test_rubbish_in_memory_changes_no_bit(int32_t threads, int32_t momentum_type) {
     lopt_options options = problem_options();
     lopt_optimizer *opt, *plain;
     lopt_information information = {.struct_size = sizeof information};
     lopt_statistics statistics = {.struct_size = sizeof statistics};
     problem p, q;
     problem_large(&p), problem_large(&q);
+    options.momentum_type = momentum_type;
     CHECK_OK(lopt_create(NULL, &options, &plain));
     options.threads = threads;
     books *b = books_open(&options.allocator);
@@ -409,8 +410,9 @@ static void test_state_is_as_large_as_the_header_says(void) {
 
 int main(void) {
     files_start();
-    test_rubbish_in_memory_changes_no_bit(1);
-    test_rubbish_in_memory_changes_no_bit(4);
+    test_rubbish_in_memory_changes_no_bit(1, LOPT_F32);
+    test_rubbish_in_memory_changes_no_bit(4, LOPT_F32);
+    test_rubbish_in_memory_changes_no_bit(2, LOPT_BF16);
     test_weights_and_optimizer_have_their_own_allocators();
     test_memory_bytes_is_what_is_held();
     test_failed_allocation_changes_nothing(0);

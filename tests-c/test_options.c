@@ -88,6 +88,10 @@ static void test_values_out_of_range_are_refused(void) {
     o = good, o.nonfinite = INT32_MIN, CREATE_REFUSED(&o, "nonfinite", "0 to 2");
     o = good, o.reserved = 1, CREATE_REFUSED(&o, "reserved", "0");
     o = good, o.reserved2 = 1, CREATE_REFUSED(&o, "reserved", "0");
+    o = good, o.reserved3 = 1, CREATE_REFUSED(&o, "reserved", "0");
+    static const int32_t no_types[] = {-1, LOPT_F64, LOPT_F16, 4, INT32_MIN};
+    for (int i = 0; i < 5; i++) o = good, o.momentum_type = no_types[i], CREATE_REFUSED(&o, "momentum_type", "LOPT_F32 and LOPT_BF16");
+    o = good, o.momentum_type = LOPT_BF16, CREATE_WORKS(&o, "momentum_type");
     CREATE_WORKS(NULL, "no options");
 }
 

@@ -285,5 +285,9 @@ int main(void) {
     }
     test_parts_without_rows_take_part();
     test_norms_are_those_of_the_whole();
+    /* Momenta are rounded by where an element is in the whole. */
+    rows_momentum_type = LOPT_BF16;
+    for (int parts = 1; parts <= check_repetitions(MOST_PARTS, 3); parts += 2) test_rows_on_parts_take_the_steps_of_the_whole("pooled", parts, 2, parts % 2);
+    test_tensors_stepped_one_by_one_give_the_same_bits();
     return check_end();
 }

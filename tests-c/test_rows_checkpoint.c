@@ -195,6 +195,10 @@ int main(void) {
     static const int ways[][2] = {{1, 3}, {3, 1}, {2, 2}, {2, 3}, {3, 2}, {5, 2}, {2, 5}};
     for (int k = 0; k < check_repetitions(7, 2); k++) test_rows_restore_on_any_number_of_parts(ways[k][0], ways[k][1], 3);
     test_rows_restore_on_any_number_of_parts(3, 2, 0);
+    rows_momentum_type = LOPT_BF16;
+    test_rows_restore_on_any_number_of_parts(2, 3, 3);
+    if (check_repetitions(1, 0)) test_rows_restore_on_any_number_of_parts(5, 2, 2);
+    rows_momentum_type = LOPT_F32;
     test_saving_changes_nothing();
     test_gather_that_fails_writes_no_file();
     test_rows_that_are_missing_or_strange_are_noticed();

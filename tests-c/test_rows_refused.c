@@ -72,6 +72,19 @@ static void test_parts_that_differ_are_told(void) {
     problem_free(&p), problem_free(&q);
 }
 
+static void test_parts_with_other_momenta_are_told(void) {
+    problem p;
+    team t;
+    lopt_options options = rows_options();
+    rows_problem(&p);
+    part_with_bf16_momenta = 1;
+    team_create(&t, &p, "pooled", &options, 2, 0);
+    part_with_bf16_momenta = -1;
+    problem_gradient(&p, 0);
+    CHECK_TEAM(&t, step_body, NULL, LOPT_ERROR_MISMATCH, "other tensors, options");
+    team_free(&t), problem_free(&p);
+}
+
 static float *parameters_of[MOST_PARTS][8], *gradients_of[MOST_PARTS][8];
 static lopt_status step_with_body(team *t, int part, void *context) {
     (void)context;
@@ -261,7 +274,11 @@ static void test_failing_allocations_change_nothing(void) {
 
 int main(void) {
     test_failing_gather_changes_nothing();
+    rows_momentum_type = LOPT_BF16;
+    test_failing_gather_changes_nothing();
+    rows_momentum_type = LOPT_F32;
     test_parts_that_differ_are_told();
+    test_parts_with_other_momenta_are_told();
     test_what_one_part_cannot_do_none_does();
     test_what_parts_cannot_do_is_refused();
     test_failing_allocations_change_nothing();

@@ -62,14 +62,14 @@ static inline made_weights weights_make(const char *kind, int width, int layers,
 }
 
 /* Of kind pooled, whose meta-parameters are random but for direction and ranges. `horizon` is the size of what they know of
- * their horizon; with 0 they know nothing of it. */
-static inline made_weights weights_make_pooled(float horizon) {
+ * their horizon; with 0 they know nothing of it. `decays` are those of the momenta and of the second moment, within some per cent. */
+static inline made_weights weights_make_pooled_of(float horizon, const char *momentum_decays, const char *rms_decays) {
     static const float direction[] = {0.5f, 0.4f, 0.1f, 0.6f, 0, 0, 0, 0};
     made_weights m;
     memset(&m, 0, sizeof m);
     m.header_size = (size_t)snprintf(m.header, sizeof m.header,
-                                     "{\"__metadata__\":{\"kind\":\"pooled\",\"initial_momentum_decays\":\"[0.8, 0.95]\","
-                                     "\"initial_rms_decays\":\"[0.95]\",\"nominal_stepsize\":\"0.01\"}");
+                                     "{\"__metadata__\":{\"kind\":\"pooled\",\"initial_momentum_decays\":\"%s\","
+                                     "\"initial_rms_decays\":\"%s\",\"nominal_stepsize\":\"0.01\"}", momentum_decays, rms_decays);
     weights_tensor(&m, "direction", 2, 4, 1);
     memcpy(m.data, direction, sizeof direction);
     weights_tensor(&m, "horizon_decay", 0, 8, horizon);
@@ -85,6 +85,8 @@ static inline made_weights weights_make_pooled(float horizon) {
     m.header[m.header_size] = 0;
     return m;
 }
+
+static inline made_weights weights_make_pooled(float horizon) { return weights_make_pooled_of(horizon, "[0.8, 0.95]", "[0.95]"); }
 
 static inline void weights_release(made_weights *m) {
     free(m->data);

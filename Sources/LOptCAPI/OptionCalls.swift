@@ -4,7 +4,7 @@ import LOptCore
 
 /// Bytes of the structs that have grown since the first header, as programs built with that one have them. They grow by eights
 /// of bytes.
-private let firstOptions = MemoryLayout<lopt_options>.size - 80
+private let firstOptions = MemoryLayout<lopt_options>.size - 88
 let firstStatistics = MemoryLayout<lopt_statistics>.size - 48
 let firstInformation = MemoryLayout<lopt_information>.size - 16
 
@@ -63,9 +63,10 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
     guard let policy = NonfinitePolicy(rawValue: given.nonfinite) else {
         throw LOptError(.invalidArgument, "nonfinite is \(given.nonfinite); allowed are 0 to 2, see lopt_nonfinite")
     }
-    guard given.reserved == 0, given.reserved2 == 0 else {
+    guard given.reserved == 0, given.reserved2 == 0, given.reserved3 == 0 else {
         throw LOptError(
-            .invalidArgument, "reserved is \(given.reserved), reserved2 is \(given.reserved2); they must be 0")
+            .invalidArgument,
+            "reserved is \(given.reserved), reserved2 is \(given.reserved2), reserved3 is \(given.reserved3); they must be 0")
     }
     options.nonfinite = policy
     options.learningRateScale = given.lr_scale
@@ -86,6 +87,11 @@ func translate(_ given: lopt_options) throws(LOptError) -> OptimizerOptions {
         throw LOptError(.invalidArgument, "average is \(given.average); allowed are 0 to 2, see lopt_average")
     }
     options.average = ParameterAverage(average, span: given.average_span)
+    guard let momentumType = ElementType(rawValue: given.momentum_type), momentumType == .f32 || momentumType == .bf16 else {
+        throw LOptError(
+            .invalidArgument, "momentum_type is \(given.momentum_type); allowed are 0 and 2, LOPT_F32 and LOPT_BF16 of lopt_element")
+    }
+    options.momentumType = momentumType
     options.gradientScale = given.gradient_scale
     options.maxGradientNorm = given.max_gradient_norm
     options.totalSteps = given.total_steps

@@ -6,11 +6,14 @@ import LOptCore
 public struct ReferencePooled: Sendable {
     public let architecture: Architecture
     public let theta: [Double]
+    /// What the momenta are kept in, f32 or bf16.
+    public let momentumType: ElementType
 
-    public init(architecture: Architecture, theta: [Double]) {
+    public init(architecture: Architecture, theta: [Double], momentumType: ElementType = .f32) {
         precondition(architecture.kind == .pooled && theta.count == architecture.metaParameters, "theta does not fit")
         self.architecture = architecture
         self.theta = theta
+        self.momentumType = momentumType
     }
 
     /// What the optimizer remembers of a tensor.
@@ -51,6 +54,20 @@ public struct ReferencePooled: Sendable {
         return min(max(own, 0.6 * secondMomentRate), 1)
     }
 
+    /// m_k of an element after step t, from 0, as one of the two bf16 numbers around it: the lower half of its 32 bits and a random number
+    /// of 16 bits carry into the upper half, or not. The random number is a hash.
+    public static func rounded(_ m: Double, t: Int, element i: Int, _ k: Int) -> Double {
+        var key = UInt64(t) &* 0x9e37_79b9_7f4a_7c15 &+ UInt64(i / 32_768) &* 0xd1b5_4a32_d192_ed03
+        key = (key ^ (key >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        key = (key ^ (key >> 27)) &* 0x94d0_49bb_1331_11eb
+        key ^= key >> 31
+        var x = UInt32(i % 32_768) &* 0x9e37_79b1 &+ UInt32(truncatingIfNeeded: key)
+        x = (x ^ (x >> 14)) &* 0xc2b2_ae35
+        x ^= x >> 16
+        let random = k == 0 ? x & 0xffff : x >> 16
+        return Double(Float(bitPattern: (Float(m).bitPattern &+ random) & 0xffff_0000))
+    }
+
     // MARK: One step
 
     /// p <- p (1 - s min(size e^r, 0.1, d / 2)) (1 - s wd size) - s size G with size = nominal_stepsize e^n, d the size of the last step
@@ -72,7 +89,10 @@ public struct ReferencePooled: Sendable {
         let known = state.statistics != nil
         for i in g.indices {
             state.secondMoment[i] += secondMomentRate * (g[i] * g[i] - state.secondMoment[i])
-            for k in 0..<2 { state.momentum[k][i] += momentumRate(k) * (g[i] - state.momentum[k][i]) }
+            for k in 0..<2 {
+                state.momentum[k][i] += momentumRate(k) * (g[i] - state.momentum[k][i])
+                if momentumType == .bf16 { state.momentum[k][i] = Self.rounded(state.momentum[k][i], t: state.t, element: i, k) }
+            }
         }
         // The unit of the gradients: 1e-4 of their size, of the largest in the first step.
         let largest = g.map(abs).max() ?? 0

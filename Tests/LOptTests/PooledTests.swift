@@ -31,22 +31,26 @@ import Testing
         var decay = 0.0
         /// total_steps from a step on.
         var totals: [Int: Int] = [:]
-        var testDescription: String { "scale \(scale), decay \(decay), totals \(totals)" }
+        var momentumType = ElementType.f32
+        var testDescription: String { "scale \(scale), decay \(decay), totals \(totals), momenta \(momentumType)" }
     }
 
     @Test(
         arguments: [[], [1], [7], [5, 9], [64, 3], [1, 33, 1], [40, 1000], [3, 4, 5, 6], [70_001]],
-        [Caller(), Caller(totals: [0: 30]), Caller(scale: 0.5, decay: 0.3, totals: [0: 500, 12: 25, 33: 0])])
+        [
+            Caller(), Caller(totals: [0: 30]), Caller(scale: 0.5, decay: 0.3, totals: [0: 500, 12: 25, 33: 0]),
+            Caller(decay: 0.3, momentumType: .bf16),
+        ])
     func `the kernels follow the reference on every instruction set, geometry and horizon`(shape: [Int], caller: Caller) throws {
         let (architecture, theta) = Self.weights(UInt64(shape.count) + 1)
-        let rule = ReferencePooled(architecture: architecture, theta: theta)
+        let rule = ReferencePooled(architecture: architecture, theta: theta, momentumType: caller.momentumType)
         // Three layers of a matrix and a vector, the tensor at hand the matrix or vector of the second.
         let isVector = shape.filter { $0 > 1 }.count < 2
         let shapes = isVector ? [[6, 5], [5], [5, 4], shape, [4, 2]] : [[6, 5], [5], shape, [4], [4, 2]]
         let at = isVector ? 3 : 2, count = shape.reduce(1, *)
         for isa in FusedRun.instructionSets {
             let run = try FusedRun(architecture, theta: theta, isa: isa, threads: 2) {
-                ($0.learningRateScale, $0.weightDecay) = (caller.scale, caller.decay)
+                ($0.learningRateScale, $0.weightDecay, $0.momentumType) = (caller.scale, caller.decay, caller.momentumType)
             }
             for (i, shape) in shapes.enumerated() {
                 try run.add("\(i)", shape: shape, initial: noise(shape.reduce(1, *), seed: UInt64(i)))
@@ -85,7 +89,9 @@ import Testing
                     let worse = found.indices.filter {
                         abs(Double(found[$0]) - expected[one][$0]) > 1.2e-7 * abs(expected[one][$0]) + rounding
                     }
-                    #expect(worse.count <= count / 20_000, "\(isa), step \(step), tensor \(i): \(worse.count) of \(found.count)")
+                    // An ulp of f32 decides to which bf16 number one momentum of 65,536 is rounded, and the next ones remember it.
+                    let few = caller.momentumType == .bf16 ? 1 + found.count / 500 : count / 20_000
+                    #expect(worse.count <= few, "\(isa), step \(step), tensor \(i): \(worse.count) of \(found.count)")
                     if size != 0 { #expect(moved[one] > 0) }
                 }
             }

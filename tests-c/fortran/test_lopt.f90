@@ -46,6 +46,7 @@ program test_lopt
     call sixteen_bits()
     call layers_that_have_an_optimizer_each()
     call averages()
+    call momenta_in_16_bits()
     call options_arrive()
     print "(i0, a, i0, a)", passed, " passed, ", failed, " failed"
     if (failed > 0) error stop 1
@@ -461,6 +462,23 @@ contains
         call check(all(w == second), "the parameters are back")
         call opt%average_get(0, few, status)
         call check(status == LOPT_ERROR_INVALID_ARGUMENT, "another number of elements")
+        call opt%destroy()
+    end subroutine
+
+    subroutine momenta_in_16_bits()
+        type(lopt_optimizer) :: opt
+        type(lopt_information) :: information
+        real(c_float), target :: w(3, 2), dw(3, 2)
+        integer :: status
+        w = 1
+        dw = 1
+        call opt%create(momentum_type=LOPT_BF16)
+        call opt%add("w", w, dw)
+        call opt%step()
+        call opt%info(information)
+        call check(information%state_bytes == 8 * 6 .and. all(w < 1), "8 bytes a parameter")
+        call opt%create(weights="star", momentum_type=LOPT_BF16, status=status)
+        call check(status == LOPT_ERROR_INVALID_ARGUMENT, "momenta of another kind in 16 bits")
         call opt%destroy()
     end subroutine
 

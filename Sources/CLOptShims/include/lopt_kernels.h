@@ -87,7 +87,7 @@ typedef struct lopt_tensor_view {
     int32_t factored;         /* rank >= 2 */
     float gradient_scale;     /* the g of the rule is this times what gradient points to */
     float *second_moment;     /* count */
-    float *momentum;          /* K planes of count, plane_stride apart */
+    float *momentum;          /* K planes of count, plane_stride elements apart; bf16 where lopt_pooled says so */
     float *diagonal;          /* rank < 2: the same */
     int64_t plane_stride;
     /* rank >= 2 */
@@ -148,6 +148,8 @@ typedef struct lopt_pooled {
     float momentum1, momentum2, gradient, disagreement;
     float keep, scale;
     float idle_keep;         /* keep of the elements whose v is 0 */
+    int32_t momenta_are_bf16;
+    uint32_t noise_key;      /* with bf16 momenta: of the elements begin ..< end, the first of which is number 0 of the noise */
 } lopt_pooled;
 
 typedef struct lopt_kernels {

@@ -117,4 +117,41 @@ LOPT_INLINE lopt_part lopt_part_rsqrt(lopt_part a) { return lopt_part_splat(1.0f
 LOPT_INLINE lopt_part lopt_part_where_negative(lopt_part sign, lopt_part a, lopt_part b) { return sign < lopt_part_splat(0) ? a : b; }
 LOPT_INLINE lopt_part lopt_part_where_positive(lopt_part sign, lopt_part a, lopt_part b) { return sign > lopt_part_splat(0) ? a : b; }
 
+/* ---- bf16, the upper half of a binary32 -------------------------------------------------------------------------------- */
+
+typedef uint32_t lopt_upart __attribute__((ext_vector_type(LOPT_PART)));
+typedef uint16_t lopt_halves __attribute__((ext_vector_type(LOPT_PART)));
+typedef int16_t lopt_signed_halves __attribute__((ext_vector_type(LOPT_PART)));
+typedef struct { lopt_halves v; } __attribute__((packed, aligned(1), may_alias)) lopt_halves_unaligned;
+typedef struct { lopt_signed_halves v; } __attribute__((packed, aligned(1), may_alias)) lopt_signed_halves_unaligned;
+
+LOPT_INLINE lopt_part lopt_part_load_bf16(const void *p) {
+    return (lopt_part)(__builtin_convertvector(((const lopt_halves_unaligned *)p)->v, lopt_upart) << 16);
+}
+/* Of numbers that bf16 has. Signed, as the instructions of SSE2 that make halves of words are. */
+LOPT_INLINE void lopt_part_store_bf16(void *p, lopt_part a) {
+    typedef int32_t words __attribute__((ext_vector_type(LOPT_PART)));
+    ((lopt_signed_halves_unaligned *)p)->v = __builtin_convertvector((words)a >> 16, lopt_signed_halves);
+}
+/* One of the two bf16 numbers around a, the one farther from 0 if the lower half of a and `noise`, below 2^16, make 2^16. */
+LOPT_INLINE lopt_part lopt_part_bf16(lopt_part a, lopt_upart noise) {
+    return (lopt_part)(((lopt_upart)a + noise) & (lopt_upart)(0xffff0000u));
+}
+
+/* 32 bits of noise for each of the elements from `element` on, the same for the same `key`. Either half is uniform over the keys and
+ * independent of the other, and so nearly are those of two elements (docs/update-rule.md). */
+LOPT_INLINE lopt_upart lopt_part_noise(uint32_t key, uint32_t element) {
+    const uint32_t step = 0x9e3779b1u;
+#if defined(__AVX512F__)
+    const lopt_upart lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#else
+    const lopt_upart lane = {0, 1, 2, 3, 4, 5, 6, 7};
+#endif
+    lopt_upart x = lane * step + (lopt_upart)(element * step + key);
+    x = (x ^ x >> 14) * 0xc2b2ae35u;
+    return x ^ x >> 16;
+}
+LOPT_INLINE lopt_upart lopt_part_low_half(lopt_upart noise) { return noise & (lopt_upart)(0xffffu); }
+LOPT_INLINE lopt_upart lopt_part_high_half(lopt_upart noise) { return noise >> 16; }
+
 #endif

@@ -4,7 +4,7 @@ import CLOptShims
 ///
 /// Tensors of the file: `<name>/parameter` if asked for, `<name>/momentum` [K, shape], `<name>/second_moment` [shape],
 /// `<name>/row` and `<name>/column` (rank >= 2: [K, shape without the reduced axis]) or `<name>/diagonal` [K, shape], all
-/// f32, and with averages `<name>/average` [shape]; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite, and as a
+/// f32 but for momenta that the optimizer keeps in bf16, and with averages `<name>/average` [shape]; `<name>/step`, i64 [3]: steps taken, skipped, elements not finite, and as a
 /// fourth with averages the steps in them; `<name>/options`, f64 [4]: scales of learning rate and weight decay, frozen, the step
 /// size of the last step; and `/options`, f64 [3] to [5]: learning-rate scale, weight decay, its form, the gradient scale and the
 /// tensors that decay, of the optimizer; the last two are left out where they are 1 and 0.
@@ -76,7 +76,7 @@ extension Optimizer {
             let sections = t.sections(momenta: architecture.momenta, contents)
             for j in 0..<sections.count {
                 guard let section = sections[j] else { continue }
-                try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)
+                try writer.tensor(t.identity.name, suffix: section.suffix, SafeTensors.ElementType(section.type), section.shape)
             }
             if let section = t.averageSection() {
                 try writer.tensor(t.identity.name, suffix: section.suffix, .f32, section.shape)

@@ -11,10 +11,13 @@ public struct CheckpointContents: OptionSet, Sendable {
     public static let shard = CheckpointContents(rawValue: 2)
 }
 
-/// An array of a tensor as a checkpoint holds it: `planes` pieces of `pieceBytes`, `stride` bytes apart in memory and side
-/// by side in the file.
+/// An array of a tensor as a checkpoint holds it: `pieces` pieces of `pieceBytes`, `stride` bytes apart in memory and side
+/// by side in the file; f32, or momenta in bf16.
 struct CheckpointSection {
     let suffix: StaticString
+    let type: ElementType
+    /// Files may have it in either type.
+    let isMomentum: Bool
     let shape: SafeTensors.Shape
     let pieces: Int
     let pieceBytes: Int
@@ -25,6 +28,11 @@ struct CheckpointSection {
         guard let memory, pieceBytes > 0 else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
         return UnsafeMutableRawBufferPointer(start: memory + index * stride, count: pieceBytes)
     }
+
+}
+
+extension SafeTensors.ElementType {
+    init(_ type: ElementType) { self = type == .bf16 ? .bf16 : .f32 }
 }
 
 /// The arrays of one tensor, in the order of the file.
@@ -81,7 +89,10 @@ extension Tensor {
         if contents.contains(.parameters) || memory.types.parameter.isNarrow {
             result.append(section("/parameter", identity.whole(rows), 1, count, 0, view.parameter))
         }
-        result.append(section("/momentum", identity.stacked(momenta, nil, rows), momenta, count, Int(view.plane_stride), view.momentum))
+        result.append(
+            section(
+                "/momentum", identity.stacked(momenta, nil, rows), momenta, count, Int(view.plane_stride), view.momentum,
+                memory.momentumType))
         result.append(section("/second_moment", identity.whole(rows), 1, count, 0, view.second_moment))
         guard geometry.isFactored else {
             if view.diagonal == nil { return result }
@@ -106,11 +117,12 @@ extension Tensor {
 
     private func section(
         _ suffix: StaticString, _ shape: SafeTensors.Shape, _ pieces: Int, _ count: Int, _ stride: Int,
-        _ memory: UnsafeMutablePointer<Float>?
+        _ memory: UnsafeMutablePointer<Float>?, _ momentumType: ElementType? = nil
     ) -> CheckpointSection {
-        CheckpointSection(
-            suffix: suffix, shape: shape, pieces: pieces, pieceBytes: 4 * count, stride: 4 * stride,
-            memory: UnsafeMutableRawPointer(memory))
+        let type = momentumType ?? .f32
+        return CheckpointSection(
+            suffix: suffix, type: type, isMomentum: momentumType != nil, shape: shape, pieces: pieces, pieceBytes: type.bytes * count,
+            stride: type.bytes * stride, memory: UnsafeMutableRawPointer(memory))
     }
 }
 

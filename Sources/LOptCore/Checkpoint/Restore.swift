@@ -281,25 +281,36 @@ private struct CheckpointReader: ~Copyable {
         return UnsafeRawBufferPointer(rebasing: bytes[entry.data])
     }
 
-    /// An array of the state.
+    /// An array of the state. Momenta that were kept in another type than they are here are rounded to nearest, or have zeros behind them.
     @inline(never)
     mutating func take(
         _ tensor: UnsafeRawBufferPointer, _ section: CheckpointSection, _ cut: RowCut, changing: Bool
     ) throws(LOptError) {
-        let data = try find(tensor, section.suffix, .f32, section.shape)
+        var type = section.type
+        if section.isMomentum, let index = index(tensor, section.suffix), table[index].type == .f32 || table[index].type == .bf16 {
+            type = table[index].type == .f32 ? .f32 : .bf16
+        }
+        let data = try find(tensor, section.suffix, SafeTensors.ElementType(type), section.shape)
         guard changing, let source = data.baseAddress, section.pieceBytes > 0 else { return }
         // All of it, or the rows that there are here and there.
-        var from = 0, to = 0, size = section.pieceBytes
+        var from = 0, to = 0, count = section.pieceBytes / section.type.bytes
         if !cut.isWhole {
-            let row = section.pieceBytes / cut.own.count, common = cut.common
+            let row = count / cut.own.count, common = cut.common
             from = (common.lowerBound - cut.file.lowerBound) * row
             to = (common.lowerBound - cut.own.lowerBound) * row
-            size = common.count * row
+            count = common.count * row
         }
         let stride = data.count / section.pieces
         for i in 0..<section.pieces {
             guard let target = section.piece(i).baseAddress else { return }
-            lopt_system_copy(target + to, source + (i * stride + from), size)
+            let piece = source + i * stride
+            if type == section.type {
+                lopt_system_copy(target + to * type.bytes, piece + from * type.bytes, count * type.bytes)
+                continue
+            }
+            for j in 0..<count {
+                lopt_element_store(target, to + j, section.type.rawValue, lopt_element_load(piece, from + j, type.rawValue))
+            }
         }
     }
 

@@ -52,6 +52,8 @@ public struct OptimizerOptions {
     /// Multiplies the weight decay that weights of kind pooled choose.
     public var learnedDecayScale = 1.0
     public var average = ParameterAverage(.none, span: 0)
+    /// What momenta are kept in, f32 or, with weights of kind pooled, bf16: see MomentumNoise.swift.
+    public var momentumType = ElementType.f32
     /// For weights that know their horizon: the steps the training will take; 0: not known.
     public var totalSteps: Int64 = 0
     public var allocator = Allocator.system
@@ -127,6 +129,9 @@ public struct Optimizer: ~Copyable {
 
     public init(_ weights: borrowing Weights, _ options: OptimizerOptions) throws(LOptError) {
         try Optimizer.validate(options)
+        guard options.momentumType == .f32 || weights.architecture.kind == .pooled else {
+            throw LOptError(.invalidArgument, "momentum_type is LOPT_BF16, which weights of kind pooled alone have; with these LOPT_F32 is allowed")
+        }
         let allocator = options.allocator
         let isa = min(options.maximumISA, InstructionSet.available, try Optimizer.environmentISA())
         var workers = options.threads
@@ -283,7 +288,7 @@ public struct Optimizer: ~Copyable {
         let tensor = try Tensor(
             name: name, shape: shape, parameter: parameter, gradient: gradient, rule: rule.kernel,
             architecture: rule.architecture, isAveraged: options.average.kind != .none, isElsewhere: isElsewhere, types: types,
-            rows: rows == nil ? nil : elements, allocator: options.allocator)
+            momentumType: options.momentumType, rows: rows == nil ? nil : elements, allocator: options.allocator)
         (tensors + count).initialize(to: tensor)
         names.insert(count, tensors) { $0.identity.name.compare(with: name) < 0 }
         put(count, at: span)

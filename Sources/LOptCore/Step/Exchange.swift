@@ -165,7 +165,7 @@ extension Optimizer {
     private func exchangeDigest(_ range: Range<Int>, _ purpose: Purpose) -> UInt64 {
         var d = Digest()
         d.update(digest)
-        let choices = UInt64(weightDecayForm.rawValue) << 8 | UInt64(weightDecayTensors.rawValue) << 4 | UInt64(options.nonfinite.rawValue)
+        let choices = UInt64(options.momentumType.rawValue) << 16 | UInt64(weightDecayForm.rawValue) << 8 | UInt64(weightDecayTensors.rawValue) << 4 | UInt64(options.nonfinite.rawValue)
         withUnsafeBytes(
             of: SIMD16<UInt64>(
                 purpose.rawValue, UInt64(count), UInt64(range.lowerBound), UInt64(range.count), UInt64(totalSteps), choices,
@@ -252,9 +252,10 @@ extension Optimizer {
 
     @inline(never)
     private func forget(_ i: Int) {
-        let view = tensors[i].memory.view, bytes = 4 * tensors[i].geometry.count
-        lopt_system_zero(view.second_moment, bytes)
-        for k in 0..<rule.architecture.momenta { lopt_system_zero(view.momentum + k * Int(view.plane_stride), bytes) }
+        let view = tensors[i].memory.view, count = tensors[i].geometry.count
+        lopt_system_zero(view.second_moment, 4 * count)
+        let size = tensors[i].memory.momentumType.bytes, stride = Int(view.plane_stride) * size
+        for k in 0..<rule.architecture.momenta { lopt_system_zero(UnsafeMutableRawPointer(view.momentum) + k * stride, size * count) }
         tensors[i].memory.shared?.pointee.isPending = false
         tensors[i].progress.stepSize = 0
     }

@@ -46,10 +46,12 @@ extension Work {
 
     func elementPass(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
         let elements = t.pointee.geometry.flatChunk(index)
-        var kernelRule = rule.kernel
+        var kernelRule = rule.kernel, view = t.pointee.memory.view
+        // The pass reads momenta also where, as for idle tensors, they count 0 times; bf16 as f32 may be NaN.
+        if t.pointee.memory.momentumType == .bf16 { (view.momentum, view.plane_stride) = (view.second_moment, 0) }
         let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_UPDATE))
         kernels.element_pass(
-            &kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
+            &kernelRule, &view, &t.pointee.step.apply, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
             scratch)
     }
 

@@ -30,10 +30,14 @@ extension Work {
 
     func pooledPass(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
         let elements = t.pointee.geometry.flatChunk(index)
-        var kernelRule = rule.kernel
+        var kernelRule = rule.kernel, step = t.pointee.step.pooled
+        if t.pointee.memory.momentumType == .bf16 {
+            step.momenta_are_bf16 = 1
+            step.noise_key = MomentumNoise.key(step: t.pointee.progress.steps, chunk: t.pointee.firstChunk + index)
+        }
         let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_POOLED))
         kernels.pooled(
-            &kernelRule, &t.pointee.memory.view, &t.pointee.step.pooled, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
+            &kernelRule, &t.pointee.memory.view, &step, Int64(elements.lowerBound), Int64(elements.upperBound), sums,
             scratch)
     }
 

@@ -100,6 +100,9 @@ extension Tensor {
     /// Of the whole tensor, wherever its rows are.
     var elements: Int { memory.shared?.pointee.elements ?? geometry.count }
 
+    /// The number in the whole tensor of the first chunk that is here.
+    var firstChunk: Int { memory.shared.map { $0.pointee.own.lowerBound * $0.pointee.division.rowElements / Geometry.chunkElements } ?? 0 }
+
     /// Which rows are here; a single number counts as one.
     var rows: Range<Int> { memory.shared?.pointee.own ?? 0..<(identity.rank > 0 ? Int(identity.shape[0]) : 1) }
 }

@@ -17,14 +17,15 @@ struct Tensor {
     init(
         name: UnsafeRawBufferPointer, shape: UnsafeBufferPointer<Int64>, parameter: UnsafeMutablePointer<Float>?,
         gradient: UnsafePointer<Float>?, rule: lopt_rule, architecture: Architecture, isAveraged: Bool, isElsewhere: Bool, types: ElementTypes,
-        rows: Int? = nil, allocator: Allocator
+        momentumType: ElementType, rows: Int? = nil, allocator: Allocator
     ) throws(LOptError) {
         var elements = isElsewhere ? 0 : try Geometry.elements(shape)
         if let rows { elements = rows }
         geometry = architecture.kind == .pooled || isElsewhere ? Geometry(flat: elements) : try Geometry(shape: shape)
         self.isElsewhere = isElsewhere
         memory = try TensorMemory(
-            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, isShared: rows != nil, allocator)
+            geometry, nameBytes: name.count, rule: rule, architecture, isAveraged: isAveraged, types, momentumType: momentumType,
+            isShared: rows != nil, allocator)
         memory.bind(parameter, gradient)
         identity = TensorIdentity(copying: name, to: memory.name, shape: shape)
     }
@@ -48,7 +49,8 @@ struct Tensor {
     func stateBytes(momenta: Int) -> Int {
         let own = geometry.isFactored || memory.view.diagonal == nil ? 1 + momenta : 1 + 2 * momenta
         let perElement = own + (memory.average == nil ? 0 : 1) + (memory.types.parameter.isNarrow ? 1 : 0)
-        return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount))
+        let saved = (4 - memory.momentumType.bytes) * momenta * geometry.count
+        return 4 * (geometry.count * perElement + momenta * (geometry.leadCount + geometry.trailCount)) - saved
     }
 }
 

@@ -20,6 +20,8 @@ struct TensorMemory {
     let average: UnsafeMutablePointer<Float>?
     /// What the caller's memory holds, and where it is; without a copy in f32 the view has it too.
     let types: ElementTypes
+    /// What the view's momenta are: f32, or bf16 side by side.
+    let momentumType: ElementType
     private(set) var callerParameter: UnsafeMutablePointer<Float>?
     private(set) var callerGradient: UnsafePointer<Float>?
     /// Copies in f32 of what is of another type, see Elements.swift.
@@ -33,9 +35,10 @@ struct TensorMemory {
     /// All zero.
     init(
         _ g: Geometry, nameBytes: Int, rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes,
-        isShared: Bool, _ allocator: Allocator
+        momentumType: ElementType, isShared: Bool, _ allocator: Allocator
     ) throws(LOptError) {
-        let layout = Layout(g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types, isShared: isShared)
+        let layout = Layout(
+            g, nameBytes: nameBytes, rule, architecture, isAveraged: isAveraged, types, momentumType: momentumType, isShared: isShared)
         count = layout.count
         let floats = try allocator.allocateZeroed(Float.self, layout.count)
         self.floats = floats
@@ -51,6 +54,7 @@ struct TensorMemory {
         shared = isShared ? part(layout.shared, SharedRows.self) : nil
         average = isAveraged ? floats + layout.average : nil
         self.types = types
+        self.momentumType = momentumType
         master = types.parameter == .f32 ? nil : floats + layout.master
         gradientStaging = types.gradient == .f32 ? nil : floats + layout.gradient
         name = part(layout.name, UInt8.self)
@@ -77,7 +81,8 @@ private struct Layout {
     let momentSums, stepSums, factorMeans, largest, shared, chunkSums, average, master, gradient, name: Int
 
     init(
-        _ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes, isShared: Bool
+        _ g: Geometry, nameBytes: Int, _ rule: lopt_rule, _ architecture: Architecture, isAveraged: Bool, _ types: ElementTypes,
+        momentumType: ElementType, isShared: Bool
     ) {
         let isPooled = architecture.kind == .pooled, momenta = Int(rule.momenta)
         let hidden = isPooled ? 0 : Int(rule.hidden), features = isPooled ? 0 : architecture.features
@@ -92,7 +97,7 @@ private struct Layout {
             return start
         }
         secondMoment = take(stride)
-        momentum = take(momenta * stride)
+        momentum = take((momenta * stride * momentumType.bytes + 3) / 4)
         diagonal = take(hasDiagonal ? momenta * stride : 0)
         lead = take(momenta * g.leadCount)
         trail = take(momenta * g.trailCount)

@@ -24,9 +24,11 @@ func pooledPass(
             copy(parameter, scratch.parameter, count, lopt_splat(1))
             parameter = scratch.parameter
         }
+        let bytes = step.momenta_are_bf16 != 0 ? 2 : 4
         let tile = PooledTile(
             rule: rule, step: step, gradient: gradient, parameter: parameter, second: t.second_moment + offset,
-            first: t.momentum + offset, plane: Int(t.plane_stride), count: vectors * lanes, scratch: scratch)
+            first: UnsafeMutableRawPointer(t.momentum) + offset * bytes, plane: Int(t.plane_stride) * bytes, count: vectors * lanes,
+            scratch: scratch, number: UInt32(truncatingIfNeeded: offset - begin))
         if step.writes != 0 { tile.advance(sums, writes: true) } else { tile.advance(sums, writes: false) }
         tile.correlate(sums)
         if !isWhole && step.writes != 0 {
@@ -78,16 +80,21 @@ private struct PooledTile {
     let rule: lopt_rule
     let step: lopt_pooled
     let gradient: Floats
-    let parameter, second, first: MutableFloats
+    let parameter, second: MutableFloats
+    /// The first momentum, f32 or bf16, and how many bytes after it the second is.
+    let first: UnsafeMutableRawPointer
     let plane: Int
     let count: Int
     let scratch: PooledScratch
+    /// Of the first element, for the noise of the rounding.
+    let number: UInt32
 
     /// The step; leaves h and a_k in scratch memory. The reciprocal root of one part is under way while the part before it uses
     /// its own: it takes longer than all the rest.
     @inline(__always)
     func advance(_ sums: Sums, writes: Bool) {
-        let first1 = first, first2 = first1 + plane
+        let first1 = first.assumingMemoryBound(to: Float.self), first2 = (first + plane).assumingMemoryBound(to: Float.self)
+        let half1 = first, half2 = first + plane, areHalves = step.momenta_are_bf16 != 0
         let takesIn = step.updates_state != 0
         @inline(__always) func decay(_ beta: Float, _ rate: Float) -> (Part, Part) {
             (lopt_part_splat(takesIn ? beta : 1), lopt_part_splat(takesIn ? rate : 0))
@@ -115,11 +122,20 @@ private struct PooledTile {
             while i <= last {
                 let next = begin(min(i + lanes, last))
                 let before = lopt_part_load(parameter + i)
-                let m1 = lopt_part_fma(beta1, lopt_part_load(first1 + i), rate1 * g)
-                let m2 = lopt_part_fma(beta2, lopt_part_load(first2 + i), rate2 * g)
                 lopt_part_store(second + i, v)
-                lopt_part_store(first1 + i, m1)
-                lopt_part_store(first2 + i, m2)
+                let m1: Part, m2: Part
+                if areHalves {
+                    let noise = lopt_part_noise(step.noise_key, number &+ UInt32(truncatingIfNeeded: i))
+                    m1 = lopt_part_bf16(lopt_part_fma(beta1, lopt_part_load_bf16(half1 + 2 * i), rate1 * g), lopt_part_low_half(noise))
+                    m2 = lopt_part_bf16(lopt_part_fma(beta2, lopt_part_load_bf16(half2 + 2 * i), rate2 * g), lopt_part_high_half(noise))
+                    lopt_part_store_bf16(half1 + 2 * i, m1)
+                    lopt_part_store_bf16(half2 + 2 * i, m2)
+                } else {
+                    m1 = lopt_part_fma(beta1, lopt_part_load(first1 + i), rate1 * g)
+                    m2 = lopt_part_fma(beta2, lopt_part_load(first2 + i), rate2 * g)
+                    lopt_part_store(first1 + i, m1)
+                    lopt_part_store(first2 + i, m2)
+                }
                 let h = g * r, a1 = m1 * r, a2 = m2 * r, d = lopt_part_fma(c1, a1, c2 * a2)
                 lopt_part_store(scratch.h + i, h)
                 lopt_part_store(scratch.a1 + i, a1)

@@ -40,6 +40,11 @@ class _Options(Structure):
         ("average", c_int32),
         ("average_span", c_double),
         ("learned_decay_scale", c_double),
+        ("gather", c_void_p * 2),
+        ("part", c_int32),
+        ("parts", c_int32),
+        ("momentum_type", c_int32),
+        ("reserved3", c_int32),
     ]
 
 
@@ -192,13 +197,13 @@ class Optimizer:
     """An optimizer of lopt.h, for one thread at a time.
 
     weights: the name of built-in weights, or the path of a file; None: "pooled". threads: 0: one per processor.
-    average: of the parameters, None, "growing" or "ema". Other options as in lopt.h.
+    average: of the parameters, None, "growing" or "ema". momenta: "f32", or "bf16", 8 bytes of state a parameter in place of 12. Other options as in lopt.h.
     Raises lopt.Error, whose message says what is wrong and what is allowed.
     """
 
     def __init__(self, weights=None, *, threads=0, lr_scale=1.0, weight_decay=0.0, total_steps=0, max_update_ratio=0.0,
                  gradient_scale=1.0, max_gradient_norm=0.0, weight_decay_on_matrices=False,
-                 average=None, average_span=0.0, learned_decay_scale=1.0):
+                 average=None, average_span=0.0, learned_decay_scale=1.0, momenta="f32"):
         self._handle = c_void_p()
         self._memory = []  # what a tensor's memory belongs to, kept as long as the library knows its address
         options = _Options()
@@ -209,6 +214,7 @@ class Optimizer:
         options.weight_decay_tensors = int(weight_decay_on_matrices)
         options.average, options.average_span = {None: 0, "growing": 1, "ema": 2}[average], average_span
         options.learned_decay_scale = learned_decay_scale
+        options.momentum_type = {"f32": 0, "bf16": 2}[momenta]
         with _Weights(weights) as handle:
             _check(_lopt.lopt_create(handle, byref(options), byref(self._handle)))
 

@@ -148,6 +148,23 @@ class Library(unittest.TestCase):
         negative.set_gradient_scale(-1)
         self.assertAlmostEqual(moved(negative), -there, delta=there / 1000)
 
+    def test_momenta_in_16_bits(self):
+        state = []
+        for momenta in ("f32", "bf16"):
+            opt = lopt.Optimizer(momenta=momenta)
+            w, dw = (array.array("f", [value] * 4) for value in (1, 1))
+            opt.add("w", w, dw)
+            opt.step()
+            self.assertLess(w[0], 1)
+            self.assertEqual(opt.info()["state_bytes"], 4 * (12 if momenta == "f32" else 8))
+            state.append(opt.state())
+        self.assertIn(b'"w/momentum":{"dtype":"BF16"', state[1])
+        opt.load_state(state[0])  # of the other type
+        with self.assertRaises(lopt.Error):
+            lopt.Optimizer("star", momenta="bf16")
+        with self.assertRaises(KeyError):
+            lopt.Optimizer(momenta="f16")
+
     def test_averages(self):
         opt = lopt.Optimizer(average="ema")
         w, dw, mean = (array.array("f", [value] * 4) for value in (1, 1, 0))

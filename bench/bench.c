@@ -19,7 +19,7 @@ static const char usage[] =
     "    --full              all rules and problems, more repetitions: several minutes\n"
     "    --json FILE         the figures for a program too\n"
     "    --problems A,B,...  these problems only; --rules A,B,... these rules only; --list says which there are\n"
-    "    --shape AxB         a tensor of this shape only; can be given several times\n"
+    "    --shape AxB         a tensor of this shape only, or 50*AxB: 50 of them; can be given several times\n"
     "    --threads N         up to N threads (1 and N are measured; default 2)\n"
     "    --isa NAME          baseline, avx2 or avx512 at most\n"
     "    --repetitions N\n"
@@ -148,13 +148,13 @@ static int planned(const settings *s, const problem *p, const rule *r) {
     return !(r->small_fc && (p->full_only || problem_elements(p) > 1 << 22));
 }
 
-static void measure_torch(report *r, torch *t, const problem *p, int threads, double adamw_ns, double seconds) {
+static void measure_torch(report *r, torch *t, const problem *p, int threads, const result *adamw, double seconds) {
     const char *forms[] = {"fused", "forloop"}, *labels[] = {"torch AdamW fused", "torch AdamW loop"};
     for (int i = 0; i < 2; i++) {
-        double ns = torch_measure(t, p, forms[i], threads, seconds);
+        double least, ns = torch_measure(t, p, forms[i], threads, seconds, &least);
         if (ns < 0) continue;
-        result row = {.problem = p, .label = labels[i], .threads = threads, .ns = ns, .adamw_ns = adamw_ns,
-                      .ratio = ns / adamw_ns, .best_ns = ns, .best_adamw_ns = adamw_ns};
+        result row = {.problem = p, .label = labels[i], .threads = threads, .ns = ns, .adamw_ns = adamw->adamw_ns,
+                      .ratio = ns / adamw->adamw_ns, .best_ns = least, .best_adamw_ns = adamw->best_adamw_ns};
         report_add(r, row);
         report_row(r, &row);
     }
@@ -174,7 +174,7 @@ static void progress_done(void) {
 static void measure_problem(const settings *s, report *r, const problem *p, int threads, torch *t) {
     arrays a = arrays_make(p);
     adamw o = adamw_make(&a, (lopt_isa)r->isa, threads);
-    double adamw_ns = 0;
+    result last = {0};
     for (int i = 0; i < rule_count(); i++) {
         if (!planned(s, p, rule_at(i))) continue;
         progress(p, rule_at(i)->name, threads);
@@ -182,13 +182,13 @@ static void measure_problem(const settings *s, report *r, const problem *p, int 
         int most_cold = p->tensors > 1 && !rule_at(i)->small_fc;
         for (int cold = 0; cold <= most_cold; cold++) {
             result row = measure_pair(s, rule_at(i), &a, &o, threads, cold);
-            if (!cold) adamw_ns = row.adamw_ns;
+            if (!cold) last = row;
             progress_done();
             report_add(r, row);
             report_row(r, &row);
         }
     }
-    if (t && adamw_ns > 0) measure_torch(r, t, p, threads, adamw_ns, s->repetitions * s->sample_seconds);
+    if (t && last.adamw_ns > 0) measure_torch(r, t, p, threads, &last, s->repetitions * s->sample_seconds);
     adamw_free(&o);
     arrays_free(&a);
 }

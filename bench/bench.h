@@ -14,16 +14,18 @@ typedef struct tensor {
     int64_t shape[4];
 } tensor;
 
+enum { MOST_TENSORS = 1000 };
+
 typedef struct problem {
     const char *name;
     const char *what;
     int full_only; /* too slow for the quick mode but for the STAR rules */
     int tensors;
-    tensor tensor[80];
+    tensor tensor[MOST_TENSORS];
 } problem;
 
 int problem_count(void);
-/* A new problem of one tensor, from a text like 1000x300. */
+/* A new problem of one tensor, from a text like 1000x300, or of equal ones, from 50*1000x300. */
 const problem *problem_of_shape(const char *text);
 const problem *problem_at(int i);
 int64_t tensor_elements(const tensor *t);
@@ -35,7 +37,7 @@ int64_t problem_factored_elements(const problem *p);
 typedef struct arrays {
     const problem *problem;
     int64_t size; /* floats, with the gaps */
-    int64_t offset[80];
+    int64_t offset[MOST_TENSORS];
     float *parameter, *gradient;
 } arrays;
 
@@ -163,8 +165,8 @@ void measure_startup(report *r, const char *program, const char *library, int re
 
 typedef struct torch torch; /* a Python process that measures torch's AdamW */
 torch *torch_start(const char *script); /* NULL if torch cannot be imported */
-/* Nanoseconds per parameter and step, or a negative number. `form` is "fused" or "forloop". */
-double torch_measure(torch *t, const problem *p, const char *form, int threads, double seconds);
+/* Nanoseconds per parameter and step, or a negative number; and the least. `form` is "fused" or "forloop". */
+double torch_measure(torch *t, const problem *p, const char *form, int threads, double seconds, double *least);
 void torch_stop(torch *t);
 
 double median(double *x, int count);

@@ -13,7 +13,7 @@ static problem *add(const char *name, const char *what) {
 }
 
 static void put(problem *p, int32_t rank, int64_t a, int64_t b, int64_t c, int64_t d) {
-    if (p->tensors == 80) fail("problem %s has too many tensors", p->name);
+    if (p->tensors == MOST_TENSORS) fail("problem %s has too many tensors", p->name);
     p->tensor[p->tensors++] = (tensor){rank, {a, b, c, d}};
 }
 static void matrix(problem *p, int64_t rows, int64_t columns) { put(p, 2, rows, columns, 0, 0); }
@@ -83,13 +83,19 @@ int problem_count(void) {
 const problem *problem_of_shape(const char *text) {
     if (count == (int)(sizeof problems / sizeof *problems)) fail("too many shapes");
     problem *p = add(text, "from the command line");
-    tensor t = {0};
-    for (const char *at = text; t.rank < 4; at++) {
-        char *end;
+    const char *at = text;
+    char *end;
+    long copies = 1;
+    if (strchr(text, '*')) {
+        copies = strtol(text, &end, 10);
+        if (*end != '*' || copies < 1 || copies > MOST_TENSORS) misused("--shape %s: at most %d tensors, like 50*64x64", text, MOST_TENSORS);
+        at = end + 1;
+    }
+    for (tensor t = {0}; t.rank < 4; at++) {
         t.shape[t.rank++] = strtoll(at, &end, 10);
         if (end == at || t.shape[t.rank - 1] < 1) break;
         if (*end == 0) {
-            p->tensor[p->tensors++] = t;
+            while (p->tensors < copies) p->tensor[p->tensors++] = t;
             return p;
         }
         if (*end != 'x') break;

@@ -39,7 +39,7 @@ torch *torch_start(const char *script) {
     return NULL;
 }
 
-double torch_measure(torch *t, const problem *p, const char *form, int threads, double seconds) {
+double torch_measure(torch *t, const problem *p, const char *form, int threads, double seconds, double *least) {
     fprintf(t->to, "%s %d %g", form, threads, seconds);
     for (int i = 0; i < p->tensors; i++)
         for (int j = 0; j < p->tensor[i].rank; j++)
@@ -47,7 +47,7 @@ double torch_measure(torch *t, const problem *p, const char *form, int threads, 
     fprintf(t->to, "\n");
     fflush(t->to);
     double ns;
-    return fscanf(t->from, "%lf", &ns) == 1 ? ns : -1;
+    return fscanf(t->from, "%lf %lf", &ns, least) == 2 ? ns : -1;
 }
 
 void torch_stop(torch *t) {

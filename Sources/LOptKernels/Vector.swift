@@ -24,16 +24,19 @@ func store(_ pointer: MutableFloats, _ value: Vector, _ count: Int) {
 /// The g of the rule from some element on: what the caller's array holds times the factor for it.
 struct Gradient {
     let values: Floats
-    private let scale: Vector
+    private let factor: Float
+    private var scale: Vector { lopt_splat(factor) }
 
     @inline(__always)
     init(_ t: lopt_tensor_view, _ offset: Int) {
         values = t.gradient + offset
-        scale = lopt_splat(t.gradient_scale)
+        factor = t.gradient_scale
     }
 
     @inline(__always)
     func vector(_ i: Int, _ count: Int) -> Vector { load(values + i, count) * scale }
+    @inline(__always)
+    func wide(_ count: Int) -> Wide { loadWide(values, count: count) * lopt_wide_splat(factor) }
 }
 
 /// `value` with 0 in the lanes from `count` on.
@@ -42,8 +45,20 @@ func masked(_ value: Vector, _ count: Int) -> Vector {
     count == lanes ? value : lopt_first(value, Int32(truncatingIfNeeded: count))
 }
 
+#if LOPT_AVX512 || LOPT_AVX2
+// By masks, without a call: before a call, the vectors of the whole loop would have to leave the registers.
+@inline(__always)
+func loadFirst(_ pointer: Floats, _ count: Int) -> Vector {
+    lopt_load_first(pointer, Int32(truncatingIfNeeded: count))
+}
+
+@inline(__always)
+func storeFirst(_ pointer: MutableFloats, _ value: Vector, _ count: Int) {
+    lopt_store_first(pointer, value, Int32(truncatingIfNeeded: count))
+}
+#else
 @inline(never)
-private func loadFirst(_ pointer: Floats, _ count: Int) -> Vector {
+func loadFirst(_ pointer: Floats, _ count: Int) -> Vector {
     var value = Vector(repeating: 0)
     withUnsafeMutablePointer(to: &value) { value in
         let lane = UnsafeMutableRawPointer(value).assumingMemoryBound(to: Float.self)
@@ -53,16 +68,13 @@ private func loadFirst(_ pointer: Floats, _ count: Int) -> Vector {
 }
 
 @inline(never)
-private func storeFirst(_ pointer: MutableFloats, _ value: Vector, _ count: Int) {
+func storeFirst(_ pointer: MutableFloats, _ value: Vector, _ count: Int) {
     withUnsafePointer(to: value) { value in
         let lane = UnsafeRawPointer(value).assumingMemoryBound(to: Float.self)
         for i in 0..<count { lopt_store1(pointer + i, lane[i]) }
     }
 }
-
-/// max(x, 0), as an integer maximum of the bits: one instruction, where a comparison with 0 becomes two.
-@inline(__always)
-func relu(_ x: Vector) -> Vector { lopt_from_bits(lopt_imax(lopt_bits(x), lopt_isplat(0))) }
+#endif
 
 /// Calls `body(i, 16)` for i = 0, 16, ... and `body(i, rest)` for what is left of `count`.
 @inline(__always)
@@ -107,6 +119,6 @@ func exp(_ argument: Vector) -> Vector {
     e = lopt_fma(e, r, lopt_splat(1))
     e = lopt_fma(e, r, lopt_splat(1))
     // 0x4b400000 is the shifter: what is left of its bits is n; + 127 << 23 happens in the addition of e's exponent.
-    let scale = lopt_ishift_left23(lopt_iadd(lopt_bits(shifted), lopt_isplat(127 &- 0x4b40_0000)))
+    let scale = lopt_ishift_left23(lopt_iadd(lopt_bits(shifted), 127 &- 0x4b40_0000))
     return e * lopt_from_bits(scale)
 }

@@ -128,6 +128,23 @@ import LOptReference
         }
     }
 
+    /// They are left out: a row of another feature must not come in their place.
+    @Test(arguments: [4, 5, 8, 32])
+    func `rows of the first layer that are 0 change nothing`(_ width: Int) throws {
+        var a = Self.star
+        a.hiddenSize = width
+        for round in 0..<8 {
+            var theta = Self.theta(a, seed: 1)
+            for feature in 0..<a.features where (feature * 5 + round * 3) % 8 < round {
+                for unit in 0..<width { theta[a.weightOffset(0) + feature * width + unit] = 0 }
+            }
+            for shape in [[130], [33, 47]] {
+                let difference = try Self.compare(a, shape, on: FusedRun.instructionSets, steps: 3, theta: theta)
+                #expect(difference <= updateTolerance, "round \(round), \(shape)")
+            }
+        }
+    }
+
     @Test(arguments: [257, 300, 512])
     func `networks so wide that OpenBLAS multiplies their matrices follow the reference`(_ width: Int) throws {
         for (depth, momenta) in [(1, 3), (2, 2)] {

@@ -102,7 +102,8 @@ typedef struct lopt_tensor_view {
     double partial_scale;                /* what they are still to be multiplied by: gradient_scale has changed since by its root */
     /* The first layer, with the second-moment normalisers and the step features folded in. */
     const float *element_weights; /* (g p v rsqrt(v), then for each k: m, m rsqrt(v), factored g, factored m and, for rank
-                                     < 2, diag, rsqrt(diag)) x hidden */
+                                     < 2, diag, rsqrt(diag)) x hidden, without the rows that are 0 */
+    uint64_t live_features;       /* bit i: the i-th of these has a row */
     const float *lead_weights;    /* for each k: lead, rsqrt(lead); x hidden */
     const float *trail_weights;
     const float *bias;            /* hidden */

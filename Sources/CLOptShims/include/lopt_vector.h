@@ -29,36 +29,36 @@ LOPT_INLINE void lopt_prefetch(const float *p) { __builtin_prefetch(p, 0, 2); }
 
 LOPT_INLINE lopt_f32x16 lopt_splat(float x) { return (lopt_f32x16)(x); }
 
-/* a * b + c, with one rounding where the target has the instruction and two where it has not: there a fused result would
- * cost a call of libm for each lane. */
-LOPT_INLINE lopt_f32x16 lopt_fma(lopt_f32x16 a, lopt_f32x16 b, lopt_f32x16 c) {
+/* What there is of 16 lanes and of 32 (below).
+ *
+ * lopt_fma: a * b + c, with one rounding where the target has the instruction and two where it has not: there a fused result
+ * would cost a call of libm for each lane. lopt_max and lopt_min as the x86 instructions have them: the second argument if
+ * either is NaN. lopt_finite: the lanes of a that are finite, 0 in the others. lopt_relu: max(x, 0), as an integer maximum of
+ * the bits: one instruction, where a comparison with 0 becomes two. */
 #if defined(__FMA__) || defined(__aarch64__)
-    return __builtin_elementwise_fma(a, b, c);
+#define LOPT_FMA(a, b, c) __builtin_elementwise_fma(a, b, c)
 #else
-    return a * b + c;
+#define LOPT_FMA(a, b, c) ((a) * (b) + (c))
 #endif
-}
+#define LOPT_OVERLOADED static inline __attribute__((always_inline, overloadable))
+#define LOPT_OPERATIONS(F, I) \
+    LOPT_OVERLOADED F lopt_fma(F a, F b, F c) { return LOPT_FMA(a, b, c); } \
+    LOPT_OVERLOADED F lopt_rsqrt(F a) { return (F)(1.0f) / __builtin_elementwise_sqrt(a); } \
+    LOPT_OVERLOADED F lopt_max(F a, F b) { return a > b ? a : b; } \
+    LOPT_OVERLOADED F lopt_min(F a, F b) { return a < b ? a : b; } \
+    LOPT_OVERLOADED F lopt_relu(F a) { return (F)__builtin_elementwise_max((I)a, (I)(0)); } \
+    LOPT_OVERLOADED F lopt_finite(F a) { return (F)((I)a & (((I)a & (I)(0x7fffffff)) < (I)(0x7f800000))); } \
+    LOPT_OVERLOADED I lopt_bits(F a) { return (I)a; } \
+    LOPT_OVERLOADED F lopt_from_bits(I a) { return (F)a; } \
+    LOPT_OVERLOADED I lopt_iadd(I a, int32_t b) { return a + (I)(b); } \
+    LOPT_OVERLOADED I lopt_ishift_left23(I a) { return a << 23; }
+LOPT_OPERATIONS(lopt_f32x16, lopt_i32x16)
 
-LOPT_INLINE lopt_f32x16 lopt_sqrt(lopt_f32x16 a) { return __builtin_elementwise_sqrt(a); }
-LOPT_INLINE lopt_f32x16 lopt_rsqrt(lopt_f32x16 a) { return lopt_splat(1.0f) / __builtin_elementwise_sqrt(a); }
-
-/* max and min as the x86 instructions have them: the second argument if either is NaN. */
-LOPT_INLINE lopt_f32x16 lopt_max(lopt_f32x16 a, lopt_f32x16 b) { return a > b ? a : b; }
-LOPT_INLINE lopt_f32x16 lopt_min(lopt_f32x16 a, lopt_f32x16 b) { return a < b ? a : b; }
-
-LOPT_INLINE lopt_i32x16 lopt_bits(lopt_f32x16 a) { return (lopt_i32x16)a; }
-LOPT_INLINE lopt_f32x16 lopt_from_bits(lopt_i32x16 a) { return (lopt_f32x16)a; }
 LOPT_INLINE lopt_i32x16 lopt_isplat(int32_t x) { return (lopt_i32x16)(x); }
-LOPT_INLINE lopt_i32x16 lopt_iadd(lopt_i32x16 a, lopt_i32x16 b) { return a + b; }
-LOPT_INLINE lopt_i32x16 lopt_ishift_left23(lopt_i32x16 a) { return a << 23; }
 LOPT_INLINE lopt_i32x16 lopt_iand(lopt_i32x16 a, lopt_i32x16 b) { return a & b; }
 LOPT_INLINE lopt_i32x16 lopt_imax(lopt_i32x16 a, lopt_i32x16 b) { return __builtin_elementwise_max(a, b); }
 LOPT_INLINE int32_t lopt_imax_lanes(lopt_i32x16 a) { return __builtin_reduce_max(a); }
 
-/* The lanes of a that are finite, 0 in the others. */
-LOPT_INLINE lopt_f32x16 lopt_finite(lopt_f32x16 a) {
-    return lopt_from_bits(lopt_bits(a) & ((lopt_bits(a) & lopt_isplat(0x7fffffff)) < lopt_isplat(0x7f800000)));
-}
 /* 1 in the lanes of a that are not finite, 0 in the others. */
 LOPT_INLINE lopt_f32x16 lopt_nonfinite_lanes(lopt_f32x16 a) {
     return lopt_from_bits(
@@ -80,6 +80,31 @@ LOPT_INLINE lopt_f32x16 lopt_first(lopt_f32x16 a, int32_t count) {
     return lopt_from_bits(lopt_bits(a) & (lane < (lopt_i32x16)(count)));
 }
 
+/* The first `count` values at p, 0 in the lanes beyond; the lanes 0 .. count - 1 of a to p. No other memory is touched. */
+#if defined(__AVX512F__)
+LOPT_INLINE lopt_f32x16 lopt_load_first(const float *p, int32_t count) {
+    return __builtin_ia32_loadups512_mask((const float *)p, lopt_splat(0), (uint16_t)((1u << count) - 1));
+}
+LOPT_INLINE void lopt_store_first(float *p, lopt_f32x16 a, int32_t count) {
+    __builtin_ia32_storeups512_mask((float *)p, a, (uint16_t)((1u << count) - 1));
+}
+#elif defined(__AVX2__)
+typedef float lopt_f32x8 __attribute__((ext_vector_type(8)));
+typedef int32_t lopt_i32x8 __attribute__((ext_vector_type(8)));
+LOPT_INLINE lopt_f32x16 lopt_load_first(const float *p, int32_t count) {
+    const lopt_i32x8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    lopt_f32x16 a;
+    a.lo = __builtin_ia32_maskloadps256((const lopt_f32x8 *)p, lane < (lopt_i32x8)(count));
+    a.hi = __builtin_ia32_maskloadps256((const lopt_f32x8 *)(p + 8), lane < (lopt_i32x8)(count - 8));
+    return a;
+}
+LOPT_INLINE void lopt_store_first(float *p, lopt_f32x16 a, int32_t count) {
+    const lopt_i32x8 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    __builtin_ia32_maskstoreps256((lopt_f32x8 *)p, lane < (lopt_i32x8)(count), a.lo);
+    __builtin_ia32_maskstoreps256((lopt_f32x8 *)(p + 8), lane < (lopt_i32x8)(count - 8), a.hi);
+}
+#endif
+
 /* The sum of the lanes, in one fixed order: halves onto halves. */
 LOPT_INLINE float lopt_sum(lopt_f32x16 a) {
     typedef float f32x8 __attribute__((ext_vector_type(8)));
@@ -88,6 +113,33 @@ LOPT_INLINE float lopt_sum(lopt_f32x16 a) {
     f32x4 c = b.lo + b.hi;
     return (c.x + c.z) + (c.y + c.w);
 }
+
+/* What a network works on at a time: enough sums for those of one to be under way while others wait for theirs. With AVX-512 two
+ * times sixteen lanes, elsewhere sixteen. The two sixteens are loaded from two places. */
+#if defined(__AVX512F__)
+enum { LOPT_WIDE = 32 };
+typedef float lopt_wide __attribute__((ext_vector_type(32)));
+typedef int32_t lopt_wide_bits __attribute__((ext_vector_type(32)));
+LOPT_OPERATIONS(lopt_wide, lopt_wide_bits)
+LOPT_INLINE lopt_wide lopt_add(lopt_wide a, lopt_wide b) { return a + b; }
+LOPT_INLINE lopt_wide lopt_multiply(lopt_wide a, lopt_wide b) { return a * b; }
+LOPT_INLINE lopt_wide lopt_join(lopt_f32x16 low, lopt_f32x16 high) {
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23,
+                                   24, 25, 26, 27, 28, 29, 30, 31);
+}
+LOPT_INLINE lopt_f32x16 lopt_low(lopt_wide a) {
+    return __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+LOPT_INLINE lopt_f32x16 lopt_high(lopt_wide a) {
+    return __builtin_shufflevector(a, a, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+#else
+enum { LOPT_WIDE = 16 };
+typedef lopt_f32x16 lopt_wide;
+LOPT_INLINE lopt_wide lopt_join(lopt_f32x16 low, lopt_f32x16 high) { (void)high; return low; }
+LOPT_INLINE lopt_f32x16 lopt_low(lopt_wide a) { return a; }
+#endif
+LOPT_INLINE lopt_wide lopt_wide_splat(float x) { return (lopt_wide)(x); }
 
 /* A part of the sixteen lanes: as many as let a loop with many sums keep them in registers. What is done part by part has the
  * bits of what is done with all lanes at a time. */

@@ -31,22 +31,20 @@ struct TensorSums {
 
 extension Rule {
     /// After the accumulator pass: folds the second-moment normalisers into the rows of w0 and the step features into the bias,
-    /// for tensor `t` (update-rule.md section 4). f64 until the last rounding.
-    func foldFirstLayer(_ t: Tensor, _ sums: TensorSums, _ steps: StepFeatures) {
+    /// for tensor `t` (update-rule.md section 4). f64 until the last rounding. Returns `live_features`.
+    func foldFirstLayer(_ t: Tensor, _ sums: TensorSums, _ steps: StepFeatures) -> UInt64 {
         let momenta = architecture.momenta
         writeBias(t, steps)
-        let f = FirstLayer(rule: self, t: t)
-        f.element(0, feature: 0, sums.mean(Int(LOPT_SUM_G2)))
-        f.element(1, feature: 1, sums.mean(Int(LOPT_SUM_P2)))
-        f.element(2, feature: 2 + momenta, sums.mean(Int(LOPT_SUM_V2)))
-        f.element(3, feature: 3 + 2 * momenta, sums.mean(Int(LOPT_SUM_RSQRT_V2)))
-        let perMomentum = t.geometry.isFactored ? 4 : 6
+        var f = FirstLayer(rule: self, t: t)
+        f.element(feature: 0, sums.mean(Int(LOPT_SUM_G2)))
+        f.element(feature: 1, sums.mean(Int(LOPT_SUM_P2)))
+        f.element(feature: 2 + momenta, sums.mean(Int(LOPT_SUM_V2)))
+        f.element(feature: 3 + 2 * momenta, sums.mean(Int(LOPT_SUM_RSQRT_V2)))
         for k in 0..<momenta {
-            let row = 4 + perMomentum * k
-            f.element(row, feature: 2 + k, sums.mean(k, Int(LOPT_SUM_M2)))
-            f.element(row + 1, feature: 3 + momenta + k, sums.mean(k, Int(LOPT_SUM_M_RSQRT_V2)))
-            f.element(row + 2, feature: 4 + 2 * momenta + k, sums.mean(k, Int(LOPT_SUM_FACTORED_G2)))
-            f.element(row + 3, feature: 4 + 7 * momenta + k, sums.mean(k, Int(LOPT_SUM_FACTORED_M2)))
+            f.element(feature: 2 + k, sums.mean(k, Int(LOPT_SUM_M2)))
+            f.element(feature: 3 + momenta + k, sums.mean(k, Int(LOPT_SUM_M_RSQRT_V2)))
+            f.element(feature: 4 + 2 * momenta + k, sums.mean(k, Int(LOPT_SUM_FACTORED_G2)))
+            f.element(feature: 4 + 7 * momenta + k, sums.mean(k, Int(LOPT_SUM_FACTORED_M2)))
             let rows = 4 + 3 * momenta + k, columns = rows + momenta
             if t.geometry.isFactored {
                 let lead = t.geometry.leadIsRow ? rows : columns, trail = t.geometry.leadIsRow ? columns : rows
@@ -56,12 +54,11 @@ extension Rule {
                 f.line(t.memory.view.trail_weights, 2 * k + 1, feature: trail + 2 * momenta, t.memory.factorMeans[4 * k + 3])
             } else {
                 // Rank < 2: row and column features are the same number, so their weights add up.
-                f.element(row + 4, features: rows, columns, sums.mean(k, Int(LOPT_SUM_DIAGONAL2)))
-                f.element(
-                    row + 5, features: rows + 2 * momenta, columns + 2 * momenta,
-                    sums.mean(k, Int(LOPT_SUM_RSQRT_DIAGONAL2)))
+                f.element(features: rows, columns, sums.mean(k, Int(LOPT_SUM_DIAGONAL2)))
+                f.element(features: rows + 2 * momenta, columns + 2 * momenta, sums.mean(k, Int(LOPT_SUM_RSQRT_DIAGONAL2)))
             }
         }
+        return f.live
     }
 
     private func writeBias(_ t: Tensor, _ steps: StepFeatures) {
@@ -97,35 +94,50 @@ struct StepFeatures {
 private struct FirstLayer {
     let rule: Rule
     let t: Tensor
+    /// The element-wise features so far, and those of them whose weights are not all 0; only these have a row.
+    private var features: UInt64 = 0
+    private(set) var live: UInt64 = 0
+
+    init(rule: Rule, t: Tensor) {
+        self.rule = rule
+        self.t = t
+    }
 
     private static func scale(_ meanSquare: Double) -> Double { 1 / (1e-5 + meanSquare).squareRoot() }
 
-    func element(_ row: Int, feature: Int, _ meanSquare: Double) {
-        write(t.memory.view.element_weights, row, feature, nil, FirstLayer.scale(meanSquare))
-    }
+    mutating func element(feature: Int, _ meanSquare: Double) { element(feature, nil, meanSquare) }
 
-    func element(_ row: Int, features first: Int, _ second: Int, _ meanSquare: Double) {
-        write(t.memory.view.element_weights, row, first, second, FirstLayer.scale(meanSquare))
+    mutating func element(features first: Int, _ second: Int, _ meanSquare: Double) { element(first, second, meanSquare) }
+
+    private mutating func element(_ first: Int, _ second: Int?, _ meanSquare: Double) {
+        if write(t.memory.view.element_weights, live.nonzeroBitCount, first, second, FirstLayer.scale(meanSquare)) {
+            live |= 1 << features
+        }
+        features += 1
     }
 
     func line(_ weights: UnsafePointer<Float>?, _ row: Int, feature: Int, _ meanSquare: Double) {
-        write(weights, row, feature, nil, FirstLayer.scale(meanSquare))
+        _ = write(weights, row, feature, nil, FirstLayer.scale(meanSquare))
     }
 
-    private func write(_ weights: UnsafePointer<Float>?, _ row: Int, _ feature: Int, _ second: Int?, _ scale: Double) {
+    /// Whether any weight is not 0.
+    private func write(_ weights: UnsafePointer<Float>?, _ row: Int, _ feature: Int, _ second: Int?, _ scale: Double) -> Bool {
         let a = rule.architecture
         if rule.usesBLAS {
             let scales = UnsafeMutablePointer(mutating: t.memory.view.feature_scale)
             scales?[feature] = Float(scale)
             if let second { scales?[second] = Float(scale) }
-            return
+            return true
         }
         let to = UnsafeMutablePointer(mutating: weights)
         let w0 = rule.theta + a.weightOffset(0)
+        var isLive = false
         for j in 0..<a.hiddenSize {
             var weight = Double(w0[feature * a.hiddenSize + j])
             if let second { weight += Double(w0[second * a.hiddenSize + j]) }
+            if weight != 0 { isLive = true }
             to?[row * Int(rule.kernel.hidden) + j] = Float(weight * scale)
         }
+        return isLive
     }
 }

@@ -83,7 +83,9 @@ extension Work {
         t.pointee.report.sums.nonfiniteParameters = sums.sum(Int(LOPT_SUM_NONFINITE))
         t.pointee.step.logStepShift = rule.logStepShift(t.pointee, sums, tensors: tensorCount)
         if rule.plan.nominal != .mean { setStepSize(t, head: constants.nominalHead) }
-        if rule.plan.usesNetwork { rule.foldFirstLayer(t.pointee, sums, constants.features) }
+        if rule.plan.usesNetwork {
+            t.pointee.memory.view.live_features = rule.foldFirstLayer(t.pointee, sums, constants.features)
+        }
     }
 
     @inline(never)

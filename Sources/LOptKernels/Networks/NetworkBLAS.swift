@@ -7,7 +7,7 @@ struct MatrixProducts: Network {
     private let t: lopt_tensor_view
     private let features: MutableFloats
     private let hidden: MutableFloats
-    private let out: MutableFloats
+    private let scratch: Scratch
 
     static var channels: Channels { .features }
     private static var stride: Int { Scratch.channelStride }
@@ -16,26 +16,27 @@ struct MatrixProducts: Network {
     init(_ rule: lopt_rule, _ t: lopt_tensor_view, _ scratch: Scratch) {
         self.rule = rule
         self.t = t
+        self.scratch = scratch
         features = scratch.blas
         hidden = features + (4 + 8 * Int(rule.momenta)) * Self.stride
-        out = hidden + 2 * Int(rule.hidden) * Self.stride
     }
 
     @inline(never)
-    func begin(_ tile: Tile) {
+    func evaluate(_ tile: Tile, nominalAlone: Bool) {
         layOut(tile)
         let units = Int(rule.hidden), columns = (tile.count + lanes - 1) / lanes * lanes
         var from = hidden, to = hidden + units * Self.stride
         multiply(rule.first_weights, units, 4 + 8 * Int(rule.momenta), features, columns, from)
-        addBiasAndReLU(from, t.bias, columns)
+        addBias(from, t.bias, units, columns) { lopt_relu($0) }
         var w: Floats = rule.hidden_weights
         for _ in 1..<Int(rule.hidden_layers) {
             multiply(w, units, units, from, columns, to)
-            addBiasAndReLU(to, w + units * units, columns)
+            addBias(to, w + units * units, units, columns) { lopt_relu($0) }
             w += units * units + units
             (from, to) = (to, from)
         }
-        multiply(rule.head_weights, LOPT_HEADS, units, from, columns, out)
+        multiply(rule.head_weights, LOPT_HEADS, units, from, columns, scratch.heads)
+        addBias(scratch.heads, rule.head_weights + LOPT_HEADS * units, LOPT_HEADS, columns) { $0 }
     }
 
     /// output [units x columns] = weights^T input, weights [inputs x units], input [inputs x columns].
@@ -50,29 +51,16 @@ struct MatrixProducts: Network {
             input, stride, 0, output, stride)
     }
 
+    /// Adds to each row of a layer its bias and makes of it what `activated` says.
     @inline(__always)
-    func heads(
-        _ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
-    ) -> Heads {
-        Heads(
-            direction: head(LOPT_HEAD_DIRECTION, i), magnitude: head(LOPT_HEAD_MAGNITUDE, i),
-            nominal: head(LOPT_HEAD_NOMINAL, i),
-            regularization: head(LOPT_HEAD_REGULARIZATION, i))
-    }
-
-    @inline(__always)
-    private func head(_ index: Int, _ i: Int) -> Vector {
-        let bias = rule.head_weights[4 * Int(rule.hidden) + index]
-        return lopt_load(out + index * Self.stride + i) + lopt_splat(bias)
-    }
-
-    @inline(__always)
-    private func addBiasAndReLU(_ layer: MutableFloats, _ bias: Floats, _ columns: Int) {
-        for j in 0..<Int(rule.hidden) {
+    private func addBias(
+        _ layer: MutableFloats, _ bias: Floats, _ units: Int, _ columns: Int, _ activated: (Vector) -> Vector
+    ) {
+        for j in 0..<units {
             let row = layer + j * Self.stride
             var i = 0
             while i < columns {
-                lopt_store(row + i, relu(lopt_load(row + i) + lopt_splat(bias[j])))
+                lopt_store(row + i, activated(lopt_load(row + i) + lopt_splat(bias[j])))
                 i += lanes
             }
         }
@@ -92,6 +80,7 @@ struct MatrixProducts: Network {
             let at = tile.offset + i
             let g = Gradient(t, at).vector(0, n), v = lopt_load(t.second_moment + at)
             let rs = lopt_rsqrt(v + lopt_splat(1e-6))
+            lopt_store(scratch.rsqrt + i, rs)
             put(0, i, g)
             put(1, i, lopt_finite(load(t.parameter + at, n)))
             put(2 + momenta, i, v)

@@ -18,8 +18,8 @@ enum AnyWidth: Width {
     @inline(__always) static func units(_ rule: lopt_rule) -> Int { Int(rule.hidden) }
 }
 
-/// Wider networks, for 16 elements at a time: features and hidden units in scratch memory that stays in the first-level
-/// cache, four or eight units in registers at a time. The width is a multiple of 8; a network of another width has units
+/// Wider networks: features and hidden units in scratch memory that stays in the first-level cache, four or eight units in
+/// registers at a time. The width is a multiple of 8; a network of another width has units
 /// with weights 0 added to it.
 struct Blocked<W: Width>: Network {
     private let rule: lopt_rule
@@ -35,44 +35,35 @@ struct Blocked<W: Width>: Network {
         self.scratch = scratch
     }
 
-    @inline(__always)
-    func begin(_ tile: Tile) {}
-
-    @inline(__always)
-    func heads(
-        _ e: Element, _ i: Int, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
-    ) -> Heads {
+    @inline(never)
+    func evaluate(_ tile: Tile, nominalAlone: Bool) {
         let units = W.units(rule)
-        let last = lastHidden(e, lead, leadStride, trail, trailStride)
-        var out = Block4(bias: rule.head_weights + 4 * units)
-        for j in 0..<units { out.add(lopt_load(last + j * lanes), rule.head_weights + 4 * j) }
-        return Heads(direction: out.a, magnitude: out.b, nominal: out.c, regularization: out.d)
+        forEachWide(rule, t, tile, scratch) { i, e, place in
+            let last = lastHidden(e, place)
+            var out = Block4(bias: rule.head_weights + 4 * units)
+            for j in 0..<units { out.add(loadWide(last + j * Self.step), rule.head_weights + 4 * j) }
+            out.store(scratch, i)
+        }
     }
 
-    /// The last hidden layer, `units` vectors.
+    /// Floats from one feature or unit to the next.
+    private static var step: Int { Int(LOPT_WIDE) }
+
+    /// The last hidden layer.
     @inline(__always)
-    private func lastHidden(
-        _ e: Element, _ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int
-    ) -> Floats {
+    private func lastHidden(_ e: Inputs, _ place: ChannelPlace) -> Floats {
         let units = W.units(rule), momenta = Int(rule.momenta)
         var features = 0
-        let factors = TileFactors(lead: lead, leadStride: leadStride, trail: trail, trailStride: trailStride)
-        forEachFeature(e, rule, t, units, factors) { x, _ in
-            lopt_store(scratch.features + features * lanes, x)
+        forEachFeature(e, rule, t, units, place) { x, _ in
+            storeWide(scratch.features + features * Self.step, x)
             features += 1
         }
-        let half = units * lanes
+        let half = units * Self.step
         var from: MutableFloats = scratch.hidden, to = scratch.hidden + half
         var block = 0
         while block < units {
-            let sum: Block
-            if t.factored != 0 {
-                let unit = momenta + block
-                sum = Block(lead + unit * leadStride, leadStride, trail + unit * trailStride, trailStride)
-            } else {
-                sum = Block(bias: t.bias + block)
-            }
-            dense(sum, scratch.features, features, t.element_weights + block, units, from + block * lanes)
+            let sum = t.factored != 0 ? Block(place, momenta + block) : Block(bias: t.bias + block)
+            dense(sum, scratch.features, features, t.element_weights + block, units, from + block * Self.step)
             block += Block.units
         }
         var w: Floats = rule.hidden_weights
@@ -80,7 +71,7 @@ struct Blocked<W: Width>: Network {
             let bias = w + units * units
             block = 0
             while block < units {
-                dense(Block(bias: bias + block), from, units, w + block, units, to + block * lanes)
+                dense(Block(bias: bias + block), from, units, w + block, units, to + block * Self.step)
                 block += Block.units
             }
             w = bias + units
@@ -95,12 +86,12 @@ struct Blocked<W: Width>: Network {
         _ start: Block, _ inputs: Floats, _ count: Int, _ weights: Floats, _ units: Int, _ out: MutableFloats
     ) {
         var sum = start
-        for i in 0..<count { sum.add(lopt_load(inputs + i * lanes), weights + i * units) }
+        for i in 0..<count { sum.add(loadWide(inputs + i * Self.step), weights + i * units) }
         sum.storeReLU(out)
     }
 }
 
-/// As many units as the registers hold: 8 accumulators on AVX-512, 4 (of two registers each) elsewhere.
+/// As many units as the registers hold: 8 accumulators on AVX-512, 4 elsewhere, of two registers each.
 #if LOPT_AVX512
 typealias Block = Block8
 #else
@@ -113,10 +104,11 @@ extension Block4 {
     @inline(__always)
     func storeReLU(_ out: MutableFloats) {
         let r = rectified
-        lopt_store(out, r.a)
-        lopt_store(out + lanes, r.b)
-        lopt_store(out + 2 * lanes, r.c)
-        lopt_store(out + 3 * lanes, r.d)
+        let step = Int(LOPT_WIDE)
+        storeWide(out, r.a)
+        storeWide(out + step, r.b)
+        storeWide(out + 2 * step, r.c)
+        storeWide(out + 3 * step, r.d)
     }
 }
 
@@ -125,9 +117,9 @@ struct Block8 {
     static var units: Int { 8 }
 
     @inline(__always)
-    init(_ lead: Floats, _ leadStride: Int, _ trail: Floats, _ trailStride: Int) {
-        low = Block4(lead, leadStride, trail, trailStride)
-        high = Block4(lead + 4 * leadStride, leadStride, trail + 4 * trailStride, trailStride)
+    init(_ place: ChannelPlace, _ channel: Int) {
+        low = Block4(place, channel)
+        high = Block4(place, channel + 4)
     }
 
     @inline(__always)
@@ -137,7 +129,7 @@ struct Block8 {
     }
 
     @inline(__always)
-    mutating func add(_ x: Vector, _ w: Floats) {
+    mutating func add(_ x: Wide, _ w: Floats) {
         low.add(x, w)
         high.add(x, w + 4)
     }
@@ -145,6 +137,6 @@ struct Block8 {
     @inline(__always)
     func storeReLU(_ out: MutableFloats) {
         low.storeReLU(out)
-        high.storeReLU(out + 4 * lanes)
+        high.storeReLU(out + 4 * Int(LOPT_WIDE))
     }
 }

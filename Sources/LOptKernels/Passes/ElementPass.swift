@@ -17,8 +17,7 @@ func elementPass(
             let v = lopt_load(t.second_moment + at), p = load(t.parameter + at, n)
             // The features' reciprocal root is computed here only if the direction uses it.
             let e = Element(
-                g: Gradient(t, at).vector(0, n), p: p, v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
-                momentum: t.momentum + at, diagonal: Floats(t.momentum), lanes: n)
+                g: Gradient(t, at).vector(0, n), p: p, rs: lopt_rsqrt(v + lopt_splat(1e-6)), at: at, lanes: n)
             let w = direction(rule, t, e) * scale
             squares += masked(w * w, n)
             if apply.write != 0 { store(t.parameter + at, p * keep - w, n) }

@@ -11,53 +11,57 @@ func networkPass<N: Network>(
     var sums = Sums(lane: scratch.sums, slots: LOPT_SUMS_UPDATE, total: total)
     var tiles = Tiles(rule, t, chunk, scratch, N.channels)
     while let tile = tiles.next() {
-        step(network, rule, t, apply, tile, sums)
+        network.evaluate(tile, nominalAlone: Int(apply.head_sums) == LOPT_HEAD_SUMS_NOMINAL)
+        step(rule, t, apply, tile, scratch, sums)
         sums.added((tile.count + lanes - 1) / lanes)
     }
     sums.flush()
 }
 
-// One copy for all tiles of a network, which is inlined whole.
+/// What of a tile a step reads, beside the heads of a network.
+struct Element {
+    let g: Vector
+    let p: Vector
+    /// rsqrt(v + 1e-6)
+    let rs: Vector
+    /// The place in the tensor, and how many there are.
+    let at: Int
+    let lanes: Int
+}
+
+/// The step of the elements of a tile, whose heads have been evaluated; one copy for all networks.
 @inline(never)
-private func step<N: Network>(
-    _ network: N, _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ tile: Tile, _ sums: Sums
+private func step(
+    _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ tile: Tile, _ scratch: Scratch, _ sums: Sums
 ) {
-    network.begin(tile)
-    var lead = Phase(tile.lead), trail = Phase(tile.trail)
     forEachVectorOnce(tile.count) { i, n in
-        let at = tile.offset + i
-        if tile.ahead != 0 { prefetch(rule, t, at + tile.ahead) }
-        // Our own arrays may be read past their end; what lies there goes no further than the unused lanes.
-        let v = lopt_load(t.second_moment + at)
-        let e = Element(
-            g: Gradient(t, at).vector(0, n), p: load(t.parameter + at, n), v: v, rs: lopt_rsqrt(v + lopt_splat(1e-6)),
-            momentum: t.momentum + at, diagonal: t.factored != 0 ? Floats(t.momentum) : Floats(t.diagonal + at), lanes: n)
-        let leads = tile.lead.channels + lead.offset, trails = tile.trail.channels + trail.offset
-        if N.hasCheapNominalHead && Int(apply.head_sums) == LOPT_HEAD_SUMS_NOMINAL {
-            let n = network.nominalHead(e, i, leads, tile.lead.stride, trails, tile.trail.stride)
-            let slot = LOPT_SUM_NOMINAL
-            sums[slot] = sums[slot] + masked(n, e.lanes)
+        let at = tile.offset + i, heads = scratch.heads + i
+        @inline(__always) func head(_ index: Int) -> Vector { lopt_load(heads + index * Scratch.channelStride) }
+        if Int(apply.head_sums) == LOPT_HEAD_SUMS_NOMINAL {
+            add(head(LOPT_HEAD_NOMINAL), n, sums, LOPT_SUM_NOMINAL)
         } else {
-            let heads = network.heads(e, i, leads, tile.lead.stride, trails, tile.trail.stride)
-            finish(rule, t, apply, e, heads, at, sums)
+            let e = Element(
+                g: Gradient(t, at).vector(0, n), p: load(t.parameter + at, n), rs: lopt_load(scratch.rsqrt + i), at: at, lanes: n)
+            let all = Heads(
+                direction: head(LOPT_HEAD_DIRECTION), magnitude: head(LOPT_HEAD_MAGNITUDE), nominal: head(LOPT_HEAD_NOMINAL),
+                regularization: head(LOPT_HEAD_REGULARIZATION))
+            finish(rule, t, apply, e, all, sums)
         }
-        lead.advance()
-        trail.advance()
     }
 }
 
-@inline(__always)
-private func prefetch(_ rule: lopt_rule, _ t: lopt_tensor_view, _ at: Int) {
-    lopt_prefetch(t.gradient + at)
-    lopt_prefetch(t.parameter + at)
-    lopt_prefetch(t.second_moment + at)
-    for k in 0..<Int(rule.momenta) { lopt_prefetch(t.momentum + (k * Int(t.plane_stride) + at)) }
+/// The outputs of the network for 16 elements. small_fc has the first two only; the others are then 0.
+private struct Heads {
+    let direction: Vector
+    let magnitude: Vector
+    let nominal: Vector
+    let regularization: Vector
 }
 
 /// p <- (keep p - u) caller_keep - w for 16 elements.
 @inline(__always)
 private func finish(
-    _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ e: Element, _ heads: Heads, _ at: Int, _ sums: Sums
+    _ rule: lopt_rule, _ t: lopt_tensor_view, _ apply: lopt_apply, _ e: Element, _ heads: Heads, _ sums: Sums
 ) {
     if Int(apply.head_sums) != LOPT_HEAD_SUMS_NONE {
         add(heads.magnitude, e.lanes, sums, LOPT_SUM_MAGNITUDE)
@@ -93,7 +97,7 @@ private func finish(
         keep = keep - lopt_splat(apply.decay_scale) * r
     }
     let p = (e.p * keep - u) * callerKeep
-    store(t.parameter + at, Int(apply.nominal) == LOPT_TERM_MEASURED ? p : p - w, e.lanes)
+    store(t.parameter + e.at, Int(apply.nominal) == LOPT_TERM_MEASURED ? p : p - w, e.lanes)
 }
 
 @inline(__always)
@@ -106,10 +110,12 @@ private func add(_ x: Vector, _ count: Int, _ sums: Sums, _ slot: Int) {
 func direction(_ rule: lopt_rule, _ t: lopt_tensor_view, _ e: Element) -> Vector {
     var sum = e.g * lopt_splat(rule.gradient_weight)
     for k in 0..<Int(rule.momenta) {
-        let m = lopt_load(e.momentum + k * Int(t.plane_stride))
+        let m = lopt_load(t.momentum + (k * Int(t.plane_stride) + e.at))
         sum = lopt_fma(m, lopt_splat(rule.direction_weights[k]), sum)
     }
     guard rule.direction_normalized != 0 else { return sum }
-    if rule.nominal_epsilon_is_own != 0 { return sum * lopt_rsqrt(e.v + lopt_splat(rule.nominal_epsilon)) }
+    if rule.nominal_epsilon_is_own != 0 {
+        return sum * lopt_rsqrt(lopt_load(t.second_moment + e.at) + lopt_splat(rule.nominal_epsilon))
+    }
     return sum * e.rs
 }

@@ -20,10 +20,12 @@ struct Scratch {
     let rsqrt: MutableFloats
     /// Slots of sums, 16 lanes each.
     let sums: MutableFloats
-    /// Features of one vector of elements, then two layers of hidden units.
+    /// Features of a `Wide` of elements, then two layers of hidden units.
     let features: MutableFloats
     let hidden: MutableFloats
-    /// BLAS path: features x tile, hidden x tile twice, heads x tile.
+    /// Heads of a tile.
+    let heads: MutableFloats
+    /// BLAS path: features x tile, hidden x tile twice.
     let blas: MutableFloats
 
     /// For the gradient pass: accumulators for inner > 1, at most one for each vector of a run of a chunk.
@@ -41,7 +43,8 @@ struct Scratch {
         sums = rsqrt + Scratch.channelStride
         features = sums + LOPT_SUMS_MOMENTS * lanes
         hidden = features + sizes.features
-        blas = hidden + sizes.hidden
+        heads = hidden + sizes.hidden
+        blas = heads + LOPT_HEADS * Scratch.channelStride
     }
 
     typealias Sizes = (channels: Int, gathered: Int, folded: Int, features: Int, hidden: Int, blas: Int)
@@ -51,13 +54,13 @@ struct Scratch {
         let momenta = Int(rule.momenta), hidden = Int(rule.hidden)
         let isBLAS = rule.path == Int32(LOPT_PATH_BLAS)
         let folds = isBLAS ? 2 * momenta : hidden
-        let columns = 4 + 8 * momenta + 2 * hidden + LOPT_HEADS
+        let columns = 4 + 8 * momenta + 2 * hidden
         return (
             channels: (momenta + folds) * channelStride,
             gathered: 2 * momenta * (rowBatch + lanes),
             folded: 2 * momenta * lanes,
-            features: (4 + 6 * momenta) * lanes,
-            hidden: 2 * hidden * lanes,
+            features: (4 + 6 * momenta) * Int(LOPT_WIDE),
+            hidden: 2 * hidden * Int(LOPT_WIDE),
             blas: isBLAS ? columns * channelStride : 0
         )
     }
@@ -65,7 +68,7 @@ struct Scratch {
     static func floats(_ rule: lopt_rule) -> Int {
         let s = sizes(rule)
         let all = 3 * s.channels + s.gathered + s.folded + channelStride + LOPT_SUMS_MOMENTS * lanes
-            + s.features + s.hidden + s.blas
+            + s.features + s.hidden + LOPT_HEADS * channelStride + s.blas
         return max(all, gradientPassFloats, PooledScratch.floats)
     }
 }

@@ -45,6 +45,20 @@ struct Phase {
         offset &+= step
         if offset >= period { offset &-= period }
     }
+
+    /// As many elements further as a `Wide` has; returns how far its second vector is from its first.
+    @inline(__always)
+    mutating func advanceWide() -> Int {
+        let first = offset
+        advance()
+        #if LOPT_AVX512
+        let up = offset &- first
+        advance()
+        return up
+        #else
+        return 0
+        #endif
+    }
 }
 
 /// What is made of the row and column statistics for each tile.

@@ -14,7 +14,7 @@ struct Evaluate: AsyncParsableCommand {
             which scripts/plot draws; they do not depend on the number of threads.
 
               lopt evaluate --tasks mlp,noisy_regression --horizons 200 --seeds 1   # a minute on two cores
-              lopt evaluate                              # all 32 tasks, 3 seeds, 200 and 1,000 steps: half an hour
+              lopt evaluate                              # all 34 tasks, 3 seeds, 200 and 1,000 steps: half an hour
               lopt evaluate --horizons 200,1000,5000     # two hours
               lopt evaluate --weights runs/a --weights runs/b            # folders of lopt meta-train
               lopt evaluate --validation --weights runs/a --weights runs/b   # which of them is to be evaluated

@@ -14,10 +14,13 @@ struct Evaluate: AsyncParsableCommand {
             which scripts/plot draws; they do not depend on the number of threads.
 
               lopt evaluate --tasks mlp,noisy_regression --horizons 200 --seeds 1   # a minute on two cores
-              lopt evaluate                              # all 32 tasks, 3 seeds, 200 and 1,000 steps: half an hour
+              lopt evaluate                              # all 34 tasks, 3 seeds, 200 and 1,000 steps: half an hour
               lopt evaluate --horizons 200,1000,5000     # two hours
               lopt evaluate --weights runs/a --weights runs/b            # folders of lopt meta-train
               lopt evaluate --validation --weights runs/a --weights runs/b   # which of them is to be evaluated
+              lopt evaluate --transfer --weights runs/star-1 --weights runs/small_fc-1 --horizons 2000,10000   # meta-trained on one task
+
+            Weights whose file says that they were meta-trained on the data of a task are refused.
             """)
 
     @Option(help: ArgumentHelp("\(weightsKinds); may be given several times."))
@@ -28,6 +31,9 @@ struct Evaluate: AsyncParsableCommand {
 
     @Flag(help: "The tasks that judge a run of meta-training, on its data, to choose among weights; not the evaluation's.")
     var validation = false
+
+    @Flag(help: "The paper's experiment: the tasks are those that weights meta-trained on one are moved to, beside AdamW tuned and not.")
+    var transfer = false
 
     @Option(help: "Numbers of steps, separated by commas.")
     var horizons = "200,1000"
@@ -53,18 +59,24 @@ struct Evaluate: AsyncParsableCommand {
         guard (1...1024).contains(threads) else {
             throw ValidationError("--threads is \(threads); allowed are 1 to 1024")
         }
+        if validation && transfer { throw ValidationError("--validation and --transfer each name tasks; give one") }
+        if transfer && sgdm { throw ValidationError("--transfer compares with AdamW alone; --sgdm does not go with it") }
         guard (1...1000).contains(seeds) else { throw ValidationError("--seeds is \(seeds); allowed are 1 to 1000") }
         _ = try horizonList()
     }
 
     func run() async throws {
-        let tasks = try TaskList.select(self.tasks.map(splitList) ?? [], from: validation ? TaskList.validation() : TaskList.all())
+        let tasks = try TaskList.select(
+            self.tasks.map(splitList) ?? [], from: transfer ? TaskList.transfer() : validation ? TaskList.validation() : TaskList.all())
         guard !list else {
             for task in tasks { print("\(task.name)  \(task.tensors.count) tensors, \(task.parameterCount) parameters") }
             return
         }
-        let evaluation = try Evaluation(
-            tasks: tasks, weights: NamedWeights.all(weights), horizons: horizonList(), seeds: seeds, withSGDM: sgdm)
+        let weights = try NamedWeights.all(weights)
+        if !validation && !transfer { for weights in weights { try weights.requireUnseen(tasks) } }
+        let evaluation = try transfer
+            ? Evaluation.transfer(tasks: tasks, weights: weights, horizons: horizonList(), seeds: seeds)
+            : Evaluation(tasks: tasks, weights: weights, horizons: horizonList(), seeds: seeds, withSGDM: sgdm)
         let directory = URL(fileURLWithPath: out, isDirectory: true)
         let log = try RunLog(directory: directory)
         let interrupt = Interrupt { [url = log.url] in
@@ -82,7 +94,7 @@ struct Evaluate: AsyncParsableCommand {
         withExtendedLifetime(interrupt) {}
         let report = EvaluationReport(evaluation, results)
         try report.write(evaluation, results, to: directory)
-        print(report.text(evaluation), terminator: "")
+        print(transfer ? report.transferText(evaluation) : report.text(evaluation), terminator: "")
         print("\nwritten to \(directory.path)")
     }
 

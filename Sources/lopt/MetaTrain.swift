@@ -23,6 +23,7 @@ struct MetaTrain: AsyncParsableCommand {
               lopt meta-train --recipe small_fc --effort 0.1 --out runs/small_fc  # 15 minutes
               mpirun -n 4 lopt meta-train --out runs/pooled                       # four processes
               lopt meta-train --workload ./libtask.so --start pooled --out runs/mine
+              lopt meta-train --recipe star-one-task --task mlp_fashion_32_relu_b64 --out runs/star-1
             """)
 
     @Option(help: "Folder of the run; it is made if need be.")
@@ -43,6 +44,8 @@ struct MetaTrain: AsyncParsableCommand {
     @Option(help: ArgumentHelp(
         "Trains on this workload alone, a shared library with the functions of lopt_workload.h.", valueName: "file"))
     var workload: String?
+    @Option(help: ArgumentHelp("Trains on this task alone; lopt evaluate --list and lopt evaluate --transfer --list have the names.", valueName: "name"))
+    var task: String?
     @Option(help: "Multiplies the outer steps of all stages of the recipe; 1 if not given.")
     var effort: Double?
     @Option(help: "Of all randomness.")
@@ -65,6 +68,7 @@ struct MetaTrain: AsyncParsableCommand {
             throw ValidationError("checkpoint-minutes is \(checkpointMinutes); it must be above 0")
         }
         guard out != nil || printConfiguration else { throw ValidationError("--out is needed: the folder of the run") }
+        guard task == nil || workload == nil else { throw ValidationError("--task and --workload each name what is trained on; give one") }
         guard start != nil || !extend else { throw ValidationError("--extend says how to take over weights: it needs --start") }
         if resume && start != nil {
             throw ValidationError("--resume goes on with the weights of the checkpoint; --start does not go with it")
@@ -98,9 +102,11 @@ struct MetaTrain: AsyncParsableCommand {
                 "'\(directory.url.path)' holds a run already: go on with --resume, or name another folder")
         }
         var chosen = try chosenConfiguration()
-        let parameters: MetaParameters
+        let parameters: MetaParameters, tasks = try chosenTasks()
+        var dataSources = tasks.dataSources
         if let start {
             let named = try NamedWeights(start)
+            dataSources = named.dataSources(with: dataSources)
             let kind = named.weights.architecture.kind
             guard kind == chosen.rule.kind else {
                 throw LOptMetaError(
@@ -113,11 +119,11 @@ struct MetaTrain: AsyncParsableCommand {
         } else {
             parameters = MetaParameters(structuredStartOf: chosen.rule, seed: chosen.seed)
         }
-        let tasks = try chosenTasks()
         try directory.create()
         let trainer = try MetaTrainer(chosen, start: parameters, tasks: tasks, threads: workers, ranks: ranks)
         return MetaTrainingSession(
-            trainer: trainer, tasks: tasks, startName: start ?? RunDirectory.structuredStart, commit: currentCommit(), ranks: ranks)
+            trainer: trainer, tasks: tasks, startName: start ?? RunDirectory.structuredStart, commit: currentCommit(),
+            dataSources: dataSources, ranks: ranks)
     }
 
     private func resumed(_ directory: RunDirectory, _ workers: Int, _ ranks: any Ranks) throws -> MetaTrainingSession {
@@ -133,14 +139,16 @@ struct MetaTrain: AsyncParsableCommand {
         let tasks = try chosenTasks()
         guard tasks.name == checkpoint.tasks else {
             throw LOptMetaError(
-                "'\(out ?? "")' was begun with the tasks \(checkpoint.tasks), not with \(tasks.name); --workload names a library of its own")
+                "'\(out ?? "")' was begun with the tasks \(checkpoint.tasks), not with \(tasks.name); --task names one task, --workload a library")
         }
         let trainer = try MetaTrainer(resuming: checkpoint.state, start: parameters, tasks: tasks, threads: workers, ranks: ranks)
         return MetaTrainingSession(
-            trainer: trainer, tasks: tasks, startName: checkpoint.startName, commit: checkpoint.commit, ranks: ranks)
+            trainer: trainer, tasks: tasks, startName: checkpoint.startName, commit: checkpoint.commit,
+            dataSources: checkpoint.dataSources, ranks: ranks)
     }
 
     private func chosenTasks() throws -> MetaTrainingTasks {
+        if let task { return .one(try TaskList.task(task)) }
         guard let workload else { return .distribution(try TaskDistribution()) }
         let task = try CWorkload(contentsOf: URL(filePath: workload))
         task.warnOfGradient()

@@ -3,14 +3,16 @@ import Foundation
 import LOptCore
 import LOptMeta
 
-/// What is trained on: the distribution of small networks, or one workload.
+/// What is trained on: the distribution of small networks, one task, or one workload.
 enum MetaTrainingTasks: TaskSource {
     case distribution(TaskDistribution)
+    case one(any TrainingTask)
     case workload(CWorkload)
 
     func task(_ seed: UInt64) -> any TrainingTask {
         switch self {
         case .distribution(let tasks): tasks.task(seed)
+        case .one(let task): task
         case .workload(let workload): workload
         }
     }
@@ -19,14 +21,27 @@ enum MetaTrainingTasks: TaskSource {
     var name: String {
         switch self {
         case .distribution: TaskDistribution.name
+        case .one(let task): task.name
         case .workload(let workload): workload.name
         }
     }
 
-    /// Judged by tasks that are not trained on, or by the workload itself.
-    func validation() throws -> Validation {
+    /// Likewise.
+    var dataSources: [String] {
+        switch self {
+        case .distribution: TaskDistribution.dataSources
+        case .one(let task): [task.dataSource]
+        case .workload(let workload): [workload.dataSource]
+        }
+    }
+
+    /// Judged by tasks that are not trained on; or by the one task, at the longest horizon of the unrolls, from four starts that are in none.
+    func validation(_ configuration: MetaTrainingConfiguration) throws -> Validation {
         switch self {
         case .distribution: Validation(tasks: try EvaluationSuite().validation, horizons: [200, 1000, 5000])
+        case .one(let task):
+            Validation(
+                tasks: Array(repeating: task, count: 4), horizons: [configuration.stages.map(\.unrolls.longestHorizon).max() ?? 1])
         case .workload(let workload): Validation(tasks: [workload], horizons: [200, 1000])
         }
     }
@@ -38,6 +53,7 @@ struct MetaTrainingSession {
     let tasks: MetaTrainingTasks
     let startName: String
     let commit: String
+    let dataSources: [String]?
     let ranks: any Ranks
 }
 
@@ -53,7 +69,7 @@ final class MetaTrainingProgress {
 
     /// Throws if the bundled data are not found.
     init(session: MetaTrainingSession, directory: RunDirectory, workers: Int) throws {
-        validation = try session.tasks.validation()
+        validation = try session.tasks.validation(session.trainer.state.configuration)
         (self.session, self.directory, self.workers) = (session, directory, workers)
     }
 
@@ -97,7 +113,7 @@ final class MetaTrainingProgress {
         guard isFirst, let value else { return }
         let checkpoint = RunDirectory.Checkpoint(
             state: state, start: trainer.parameters.base, startName: session.startName,
-            tasks: session.tasks.name, commit: session.commit)
+            tasks: session.tasks.name, commit: session.commit, dataSources: session.dataSources)
         try directory.write(checkpoint, weights: trainer.weights())
         print(String(format: "saved at outer step %d; objective on validation tasks %.4f", trainer.state.outerStep, value))
         fflush(nil)

@@ -15,6 +15,11 @@ import Testing
         ], 10, 0),
         ("transformer", NetworkShapes.transformer(tokens: 6, width: 4, heads: 2, blocks: 2, length: 5, .swish), 10, 6),
         ("convolution", NetworkShapes.convolution(side: 4, channels: [3, 2], classes: 3, .tanh), 32, 0),
+        ("batch norm", NetworkShapes.batchNormalizedConvolution(side: 4, channels: [3, 2], classes: 3, .tanh), 32, 0),
+        ("residual with batch norms", NetworkShapes.residualConvolution(side: 4, channels: 3, blocks: 1, classes: 2).map {
+            // A kink of relu is no place for finite differences.
+            if case .activation(_, let width) = $0 { .activation(.swish, width: width) } else { $0 }
+        }, 48, 0),
         ("flatten", [
             .convolution(side: 4, inputs: 2, outputs: 3, stride: 2), .activation(.swish, width: 3), .flatten(rows: 4, width: 3),
             .dense(inputs: 12, outputs: 2, gain: 1),

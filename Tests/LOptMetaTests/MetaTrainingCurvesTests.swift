@@ -20,7 +20,7 @@ import Testing
         try directory.create()
         let checkpoint = RunDirectory.Checkpoint(
             state: try trainer.checkpoint(), start: trainer.parameters.base, startName: "structured", tasks: "bowls",
-            commit: "none")
+            commit: "none", dataSources: ["bowls"])
         try directory.write(checkpoint, weights: trainer.weights())
         return directory
     }

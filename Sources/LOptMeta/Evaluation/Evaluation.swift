@@ -19,10 +19,29 @@ public struct Evaluation: Sendable {
     public let seeds: Int
     /// What the learned optimizers are compared with.
     public let baselines: [Baseline]
+    private let modes: [OptimizerSpec.Mode]
 
     /// Throws for an empty list, a horizon or number of seeds below 1, and names that occur twice.
     public init(
         tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, withSGDM: Bool = false
+    ) throws {
+        try self.init(
+            tasks: tasks, weights: weights, horizons: horizons, seeds: seeds,
+            baselines: Baseline.all.filter { withSGDM || ($0 != .sgdm && $0 != .cosineSGDM) }, modes: OptimizerSpec.Mode.learned)
+    }
+
+    /// The paper's experiment: AdamW tuned and not beside weights that are left alone, all without a schedule.
+    ///
+    /// Throws likewise, and for weights that were meta-trained on the data of a task that is not `TransferTasks.name`.
+    public static func transfer(tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int) throws -> Evaluation {
+        for weights in weights { try weights.requireUnseen(tasks.filter { $0.name != TransferTasks.name }) }
+        return try Evaluation(
+            tasks: tasks, weights: weights, horizons: horizons, seeds: seeds, baselines: [.adamW, .untunedAdamW],
+            modes: [OptimizerSpec.Mode(.constant, false)])
+    }
+
+    private init(
+        tasks: [any TrainingTask], weights: [NamedWeights], horizons: [Int], seeds: Int, baselines: [Baseline], modes: [OptimizerSpec.Mode]
     ) throws {
         guard !tasks.isEmpty else { throw LOptMetaError("there are no tasks to evaluate on") }
         guard let least = horizons.min() else { throw LOptMetaError("there is no horizon") }
@@ -34,14 +53,15 @@ public struct Evaluation: Sendable {
             }
         }
         (self.tasks, self.weights, self.seeds) = (tasks, weights, seeds)
-        baselines = Baseline.all.filter { withSGDM || ($0 != .sgdm && $0 != .cosineSGDM) }
+        (self.baselines, self.modes) = (baselines, modes)
         self.horizons = Set(horizons).sorted()
     }
 
-    /// Every weights in each mode: nothing known, the number of steps known, with a cosine of the caller's, and averaged.
+    /// Every weights in each mode: nothing known, the number of steps known, with a cosine of the caller's, and averaged; of a transfer
+    /// the first alone.
     public var learned: [OptimizerSpec] {
         weights.flatMap { weights in
-            OptimizerSpec.Mode.learned.map { OptimizerSpec(.lopt(weights), $0.schedule, isAveraged: $0.isAveraged) }
+            modes.map { OptimizerSpec(.lopt(weights), $0.schedule, isAveraged: $0.isAveraged) }
         }
     }
 

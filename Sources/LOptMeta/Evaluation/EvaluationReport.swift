@@ -19,6 +19,8 @@ public struct EvaluationReport: Codable, Sendable {
         public let optimizer: String
         public let horizon: Int
         public let trainingLoss: Double
+        /// Of the points of the training curve up to there.
+        public let leastTrainingLoss: Double
         /// At the end, and the least of the run; nil where the task has none.
         public let heldOutLoss: Double?
         public let bestHeldOutLoss: Double?
@@ -53,7 +55,8 @@ public struct EvaluationReport: Codable, Sendable {
                 evaluation.horizons.compactMap { horizon in
                     table.entry(task: task.name, optimizer: spec.id, horizon: horizon).map {
                         LossEntry(
-                            optimizer: spec.id, horizon: horizon, trainingLoss: $0.trainingLoss, heldOutLoss: $0.heldOut?.end,
+                            optimizer: spec.id, horizon: horizon, trainingLoss: $0.trainingLoss,
+                            leastTrainingLoss: $0.leastTrainingLoss, heldOutLoss: $0.heldOut?.end,
                             bestHeldOutLoss: $0.heldOut?.best, accuracy: $0.heldOut?.accuracy,
                             bestAccuracy: $0.heldOut?.bestAccuracy, divergences: $0.divergences)
                     }

@@ -12,6 +12,8 @@ struct LossTable {
     struct Entry {
         let curve: LossCurve
         let trainingLoss: Double
+        /// Of the curve's points up to the horizon.
+        let leastTrainingLoss: Double
         /// nil where the task has none.
         let heldOut: HeldOutSummary?
         let divergences: Int
@@ -51,7 +53,7 @@ struct LossTable {
         let heldOut = hasHeldOut
             ? HeldOutSummary(runs.map { ($0.heldOut, cap($0)) }, horizon: horizon, hasAccuracy: hasAccuracy) : nil
         return Entry(
-            curve: curve, trainingLoss: curve.losses[end], heldOut: heldOut,
+            curve: curve, trainingLoss: curve.losses[end], leastTrainingLoss: curve.losses[...end].min() ?? 0, heldOut: heldOut,
             divergences: runs.count { ($0.outcome(at: horizon)?.trainingLoss ?? .infinity) > cap($0) })
     }
 

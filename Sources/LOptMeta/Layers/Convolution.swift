@@ -1,12 +1,12 @@
 /// 3 x 3, zero padding of 1, as a matrix product over patches.
 struct Convolution {
-    let side: Int, inputs: Int, outputs: Int, stride: Int, examples: Int
+    let side: Int, inputs: Int, outputs: Int, stride: Int, hasBias: Bool, examples: Int
     private var outputSide: Int { side / stride }
     private var patches: Int { examples * outputSide * outputSide }
     private var patchWidth: Int { 9 * inputs }
 
-    init(_ side: Int, _ inputs: Int, _ outputs: Int, _ stride: Int, _ rows: Int) {
-        (self.side, self.inputs, self.outputs, self.stride) = (side, inputs, outputs, stride)
+    init(_ side: Int, _ inputs: Int, _ outputs: Int, _ stride: Int, hasBias: Bool, _ rows: Int) {
+        (self.side, self.inputs, self.outputs, self.stride, self.hasBias) = (side, inputs, outputs, stride, hasBias)
         examples = rows / (side * side)
     }
 
@@ -21,7 +21,7 @@ struct Convolution {
                 to.update(repeating: 0, count: inputs)
             }
         }
-        Dense.forward(p, saved, y, patches, patchWidth, outputs)
+        Dense.forward(p, saved, y, patches, patchWidth, outputs, hasBias: hasBias)
     }
 
     func backward<S: NetworkScalar>(
@@ -29,7 +29,7 @@ struct Convolution {
         _ saved: UnsafeMutablePointer<S>
     ) {
         let patchGradient = saved + patches * patchWidth
-        Dense.backward(p, saved, dy, dp, dx == nil ? nil : patchGradient, patches, patchWidth, outputs)
+        Dense.backward(p, saved, dy, dp, dx == nil ? nil : patchGradient, patches, patchWidth, outputs, hasBias: hasBias)
         guard let dx else { return }
         dx.update(repeating: 0, count: examples * side * side * inputs)
         forEachPixel { patch, pixel in

@@ -1,19 +1,19 @@
 enum Dense {
     static func forward<S: NetworkScalar>(
         _ p: UnsafePointer<S>, _ x: UnsafePointer<S>, _ y: UnsafeMutablePointer<S>, _ rows: Int, _ inputs: Int,
-        _ outputs: Int
+        _ outputs: Int, hasBias: Bool = true
     ) {
         let bias = p + inputs * outputs
-        for r in 0..<rows { (y + r * outputs).update(from: bias, count: outputs) }
-        S.multiply(rows, outputs, inputs, x, inputs, transposed: false, p, outputs, transposed: false, beta: 1, y, outputs)
+        if hasBias { for r in 0..<rows { (y + r * outputs).update(from: bias, count: outputs) } }
+        S.multiply(rows, outputs, inputs, x, inputs, transposed: false, p, outputs, transposed: false, beta: hasBias ? 1 : 0, y, outputs)
     }
 
     static func backward<S: NetworkScalar>(
         _ p: UnsafePointer<S>, _ x: UnsafePointer<S>, _ dy: UnsafePointer<S>, _ dp: UnsafeMutablePointer<S>,
-        _ dx: UnsafeMutablePointer<S>?, _ rows: Int, _ inputs: Int, _ outputs: Int
+        _ dx: UnsafeMutablePointer<S>?, _ rows: Int, _ inputs: Int, _ outputs: Int, hasBias: Bool = true
     ) {
         S.multiply(inputs, outputs, rows, x, inputs, transposed: true, dy, outputs, transposed: false, beta: 0, dp, outputs)
-        sumRows(dy, dp + inputs * outputs, rows, outputs)
+        if hasBias { sumRows(dy, dp + inputs * outputs, rows, outputs) }
         guard let dx else { return }
         S.multiply(rows, inputs, outputs, dy, outputs, transposed: false, p, outputs, transposed: true, beta: 0, dx, inputs)
     }

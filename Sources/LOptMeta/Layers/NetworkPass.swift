@@ -27,6 +27,7 @@ struct NetworkPass<S: NetworkScalar>: ~Copyable {
         values = layers.indices.map { buffer(rows[$0 + 1] * layers[$0].outputWidth) }
         gradients = layers.indices.map { buffer(rows[$0 + 1] * layers[$0].outputWidth) }
         saved = layers.indices.map { buffer(layers[$0].savedCount(rows[$0])) }
+        for case (let i, .batchNorm(let width)) in layers.enumerated() { BatchNorm(rows[i], width).begin(saved[i]) }
         var addedBy = [Int](repeating: -1, count: layers.count)
         for (j, layer) in layers.enumerated() {
             if case .addEarlier(let back, _) = layer { addedBy[j - back] = j }
@@ -48,7 +49,24 @@ struct NetworkPass<S: NetworkScalar>: ~Copyable {
     var outputRows: Int { rows[layers.count] }
     var outputWidth: Int { layers[layers.count - 1].outputWidth }
 
-    func forward(_ parameters: UnsafePointer<S>, _ input: UnsafePointer<S>) {
+    /// Running averages of the batch norms, in the order of the layers: all that one minibatch leaves to the next.
+    var runningStatistics: [S] {
+        get { normalizations.flatMap { Array($0) } }
+        nonmutating set {
+            precondition(newValue.count == normalizations.reduce(0) { $0 + $1.count }, "running statistics of another network")
+            var values = newValue.makeIterator()
+            for running in normalizations { for j in running.indices { running[j] = values.next() ?? 0 } }
+        }
+    }
+
+    private var normalizations: [UnsafeMutableBufferPointer<S>] {
+        layers.indices.compactMap { i in
+            if case .batchNorm(let width) = layers[i] { BatchNorm(rows[i], width).running(saved[i]) } else { nil }
+        }
+    }
+
+    /// - Parameter isTraining: whether batch norms go by the minibatch, and their running averages take it in.
+    func forward(_ parameters: UnsafePointer<S>, _ input: UnsafePointer<S>, isTraining: Bool = true) {
         var x = input
         for i in layers.indices {
             let p = parameters + offsets[i], y = values[i], s = saved[i], n = rows[i]
@@ -56,11 +74,14 @@ struct NetworkPass<S: NetworkScalar>: ~Copyable {
             case .dense(let inputs, let outputs, _): Dense.forward(p, x, y, n, inputs, outputs)
             case .activation(let kind, let width): ActivationLayer.forward(kind, x, y, s, n * width)
             case .layerNorm(let width): LayerNorm.forward(p, x, y, s, n, width)
+            case .batchNorm(let width):
+                let norm = BatchNorm(n, width)
+                if isTraining { norm.forward(p, x, y, s) } else { norm.judge(p, x, y, s) }
             case .embedding(let tokens, let width, _): Embedding.forward(p, x, y, n, tokens, width)
             case .attention(let width, let heads, let length): Attention(width, heads, length, n).forward(p, x, y, s)
             case .recurrent(let inputs, let width, let length): Recurrent(inputs, width, length, n).forward(p, x, y, s)
-            case .convolution(let side, let inputs, let outputs, let stride):
-                Convolution(side, inputs, outputs, stride, n).forward(p, x, y, s)
+            case .convolution(let side, let inputs, let outputs, let stride, let hasBias):
+                Convolution(side, inputs, outputs, stride, hasBias: hasBias, n).forward(p, x, y, s)
             case .meanOverRows(let each, let width): MeanOverRows.forward(x, y, n / each, each, width)
             case .flatten(_, let width): y.update(from: x, count: n * width)
             case .addEarlier(let back, let width):
@@ -71,7 +92,7 @@ struct NetworkPass<S: NetworkScalar>: ~Copyable {
         }
     }
 
-    /// After `forward` of the same parameters and input; writes every element of `gradient`.
+    /// After `forward` in training of the same parameters and input; writes every element of `gradient`.
     func backward(_ parameters: UnsafePointer<S>, _ input: UnsafePointer<S>, _ gradient: UnsafeMutablePointer<S>) {
         for i in layers.indices.reversed() {
             let x = i > 0 ? UnsafePointer(values[i - 1]) : input
@@ -82,13 +103,14 @@ struct NetworkPass<S: NetworkScalar>: ~Copyable {
             case .dense(let inputs, let outputs, _): Dense.backward(p, x, dy, dp, dx, n, inputs, outputs)
             case .activation(_, let width): ActivationLayer.backward(dy, s, dx, n * width)
             case .layerNorm(let width): LayerNorm.backward(p, x, dy, dp, dx, s, n, width)
+            case .batchNorm(let width): BatchNorm(n, width).backward(p, x, dy, dp, dx, s)
             case .embedding(let tokens, let width, _): Embedding.backward(x, dy, dp, n, tokens, width)
             case .attention(let width, let heads, let length):
                 Attention(width, heads, length, n).backward(p, x, dy, dp, dx, s)
             case .recurrent(let inputs, let width, let length):
                 Recurrent(inputs, width, length, n).backward(p, x, values[i], dy, dp, dx, s)
-            case .convolution(let side, let inputs, let outputs, let stride):
-                Convolution(side, inputs, outputs, stride, n).backward(p, dy, dp, dx, s)
+            case .convolution(let side, let inputs, let outputs, let stride, let hasBias):
+                Convolution(side, inputs, outputs, stride, hasBias: hasBias, n).backward(p, dy, dp, dx, s)
             case .meanOverRows(let each, let width): MeanOverRows.backward(dy, dx, n / each, each, width)
             case .flatten(_, let width), .addEarlier(_, let width): dx?.update(from: dy, count: n * width)
             }

@@ -10,6 +10,10 @@ public enum Recipe: String, CaseIterable, Sendable {
     case starAuthorsRule = "star-authors-rule"
     /// The baseline.
     case smallFC = "small_fc"
+    /// The paper's comparison of the two rules: all numbers of each, on one task of 2,000 steps, alike but for the learning rate, of which each
+    /// has the one that suits it.
+    case starOneTask = "star-one-task"
+    case smallFCOneTask = "small_fc-one-task"
 
     /// `effort` multiplies the outer steps of all stages.
     public func configuration(effort: Double = 1, seed: UInt64 = 1) -> MetaTrainingConfiguration {
@@ -66,6 +70,20 @@ public enum Recipe: String, CaseIterable, Sendable {
             network.unrolls.longestHorizon = 6000
             configuration = MetaTrainingConfiguration(stages: [short, network])
             configuration.rule = .smallFC
+        case .starOneTask, .smallFCOneTask:
+            let isStar = self == .starOneTask
+            var stage = MetaTrainingConfiguration.Stage(
+                "task", outerSteps: steps(1500), groups: isStar ? [.decays, .nominal, .lateDecay, .network] : [.decays, .network])
+            (stage.method, stage.pairs, stage.rounds, stage.sigma, stage.learningRate, stage.clip) = (.nres, 8, 4, 0.05, isStar ? 5e-3 : 1e-2, 2)
+            (stage.unrolls.shortestHorizon, stage.unrolls.longestHorizon, stage.unrolls.freeCost) = (2000, 2000, 0)
+            (stage.unrolls.scheduled, stage.unrolls.reparameterized, stage.unrolls.heldOut) = (0, 0, 0)
+            // Training losses alone, along the way and at the end.
+            var episodes = Episodes()
+            (episodes.known, episodes.gated) = (0, 0)
+            (episodes.training, episodes.heldOut, episodes.trainingEnd, episodes.heldOutEnd) = (0.7, 0, 0.3, 0)
+            stage.episodes = episodes
+            configuration = MetaTrainingConfiguration(stages: [stage])
+            configuration.rule = isStar ? .star(extensions: false) : .smallFC
         }
         configuration.seed = seed
         return configuration

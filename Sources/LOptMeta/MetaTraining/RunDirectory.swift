@@ -24,9 +24,15 @@ public struct RunDirectory: Sendable {
         /// The tasks, as the command line named them.
         public var tasks: String
         public var commit: String
+        /// Data sets and generators of the tasks, and of what the weights at the start say that they came from; nil of a run that was
+        /// begun before this was kept.
+        public var dataSources: [String]?
 
-        public init(state: MetaTrainingState, start: [Float], startName: String, tasks: String, commit: String) {
+        public init(
+            state: MetaTrainingState, start: [Float], startName: String, tasks: String, commit: String, dataSources: [String]?
+        ) {
             (self.state, self.start, self.startName, self.tasks, self.commit) = (state, start, startName, tasks, commit)
+            self.dataSources = dataSources
         }
     }
 
@@ -76,7 +82,8 @@ public struct RunDirectory: Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let configuration = String(decoding: try encoder.encode(state.configuration), as: UTF8.self)
-        try weights.write(to: weightsURL, notes: [
+        let data = checkpoint.dataSources.map { [(NamedWeights.dataSourcesKey, $0.joined(separator: ", "))] } ?? []
+        try weights.write(to: weightsURL, notes: data + [
             ("provenance", "lopt meta-train, commit \(checkpoint.commit), start \(checkpoint.startName), tasks \(checkpoint.tasks)"),
             ("outer_steps", "\(state.outerStep) of \(state.configuration.outerSteps)"),
             ("inner_steps", "\(state.innerSteps)"),

@@ -77,7 +77,8 @@ public struct Specialisation: Sendable {
         trainer.record(validation: nil)
         try directory.write(
             RunDirectory.Checkpoint(
-                state: try trainer.checkpoint(), start: trainer.parameters.base, startName: base.name, tasks: workload.name, commit: commit),
+                state: try trainer.checkpoint(), start: trainer.parameters.base, startName: base.name, tasks: workload.name, commit: commit,
+                dataSources: base.dataSources(with: [workload.dataSource])),
             weights: trainer.weights())
         return NamedWeights(name: "\(base.name)-specialised", weights: try trainer.weights())
     }

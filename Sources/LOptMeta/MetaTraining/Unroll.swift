@@ -101,19 +101,27 @@ public struct Unroll: ~Copyable {
         fileprivate var segmentSteps: [Int]
         fileprivate var ending: Losses?
         fileprivate var optimizer: Data
+        /// Bits of `TaskWorker.state`, which need not be finite; nil: there is none.
+        fileprivate var worker: [UInt32]?
     }
 
     public func snapshot() throws(LOptError) -> Snapshot {
         Snapshot(
             step: step, hasDiverged: hasDiverged, firstLoss: firstLoss.isFinite ? firstLoss : nil,
-            segmentSums: segmentSums, segmentSteps: segmentSteps, ending: ending, optimizer: try rule.checkpoint())
+            segmentSums: segmentSums, segmentSteps: segmentSteps, ending: ending, optimizer: try rule.checkpoint(),
+            worker: training.workerState.isEmpty ? nil : training.workerState.map(\.bitPattern))
     }
 
     /// Goes on where the snapshot was taken; settings and weights are those of then. Throws `.checkpoint` and `.mismatch` if
     /// they are not.
     public mutating func resume(_ snapshot: Snapshot) throws(LOptError) {
+        let state = (snapshot.worker ?? []).map { Float(bitPattern: $0) }
+        guard state.count == training.workerState.count else {
+            throw LOptError(.mismatch, "the snapshot has \(state.count) running statistics, its task \(training.workerState.count)")
+        }
         try rule.restore(snapshot.optimizer)
-        training.resume(step: snapshot.step, hasDiverged: snapshot.hasDiverged, firstLoss: snapshot.firstLoss ?? .nan)
+        training.resume(
+            step: snapshot.step, hasDiverged: snapshot.hasDiverged, firstLoss: snapshot.firstLoss ?? .nan, workerState: state)
         (segmentSums, segmentSteps, ending) = (snapshot.segmentSums, snapshot.segmentSteps, snapshot.ending ?? Losses())
     }
 }

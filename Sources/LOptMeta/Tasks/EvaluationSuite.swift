@@ -44,6 +44,14 @@ public struct EvaluationSuite: Sendable {
                 family: "normalized_convolution", "6x12_gelu",
                 layers: NetworkShapes.normalizedConvolution(side: 14, channels: [6, 12], classes: 10, .gelu), data: fashion,
                 loss: .crossEntropy, batch: 16, rows: 196),
+            NetworkTask(
+                family: "batch_normalized_convolution", "8x16_relu",
+                layers: NetworkShapes.batchNormalizedConvolution(side: 14, channels: [8, 16], classes: 10, .relu), data: fashion,
+                loss: .crossEntropy, batch: 32, rows: 196),
+            NetworkTask(
+                family: "residual_convolution", "2x12_relu",
+                layers: NetworkShapes.residualConvolution(side: 14, channels: 12, blocks: 2, classes: 10), data: fashion,
+                loss: .crossEntropy, batch: 24, rows: 196),
             .mlp("autoencoder", mirror, [48, 12, 48], 196, .sigmoid, .bernoulli, batch: 48, gain: 1),
             // Learnt by heart, with labels of which a third is wrong, and one example at a time.
             .mlp("memorized", data.images.few("fashion200", count: 200), [64, 64], 10, .relu, batch: 20),

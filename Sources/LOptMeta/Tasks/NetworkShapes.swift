@@ -12,22 +12,33 @@ enum NetworkShapes {
 
     /// Convolutions, the first of stride 1, the others of 2, the mean over the pixels, a classifier.
     static func convolution(side: Int, channels: [Int], classes: Int, _ activation: Activation) -> [Layer] {
-        convolution(side: side, channels: channels, classes: classes, activation, isNormalized: false)
+        convolution(side: side, channels: channels, classes: classes, activation, .none)
     }
 
     /// The same with a layer norm over the channels of each pixel before each activation.
     static func normalizedConvolution(side: Int, channels: [Int], classes: Int, _ activation: Activation) -> [Layer] {
-        convolution(side: side, channels: channels, classes: classes, activation, isNormalized: true)
+        convolution(side: side, channels: channels, classes: classes, activation, .layer)
     }
 
+    /// The same with a batch norm, and without biases before it.
+    static func batchNormalizedConvolution(side: Int, channels: [Int], classes: Int, _ activation: Activation) -> [Layer] {
+        convolution(side: side, channels: channels, classes: classes, activation, .batch)
+    }
+
+    private enum Norm { case none, layer, batch }
+
     private static func convolution(
-        side: Int, channels: [Int], classes: Int, _ activation: Activation, isNormalized: Bool
+        side: Int, channels: [Int], classes: Int, _ activation: Activation, _ norm: Norm
     ) -> [Layer] {
         var layers: [Layer] = [], inputs = 1, side = side
         for (i, outputs) in channels.enumerated() {
             let stride = i == 0 ? 1 : 2
-            layers.append(.convolution(side: side, inputs: inputs, outputs: outputs, stride: stride))
-            if isNormalized { layers.append(.layerNorm(width: outputs)) }
+            layers.append(.convolution(side: side, inputs: inputs, outputs: outputs, stride: stride, hasBias: norm != .batch))
+            switch norm {
+            case .none: break
+            case .layer: layers.append(.layerNorm(width: outputs))
+            case .batch: layers.append(.batchNorm(width: outputs))
+            }
             layers.append(.activation(activation, width: outputs))
             side /= stride
             inputs = outputs
@@ -84,6 +95,20 @@ enum NetworkShapes {
             ]
         }
         return layers + [.dense(inputs: width, outputs: outputs, gain: 1)]
+    }
+
+    /// A convolution of stride 2, then blocks of two convolutions with a skip around them, a batch norm behind each, the mean over the
+    /// pixels, a classifier (He et al. 2016).
+    static func residualConvolution(side: Int, channels: Int, blocks: Int, classes: Int) -> [Layer] {
+        func normalized(_ side: Int, _ inputs: Int, stride: Int = 1) -> [Layer] {
+            [.convolution(side: side, inputs: inputs, outputs: channels, stride: stride, hasBias: false), .batchNorm(width: channels)]
+        }
+        let relu = Layer.activation(.relu, width: channels), inner = side / 2
+        var layers = normalized(side, 1, stride: 2) + [relu]
+        for _ in 0..<blocks {
+            layers += normalized(inner, channels) + [relu] + normalized(inner, channels) + [.addEarlier(back: 5, width: channels), relu]
+        }
+        return layers + [.meanOverRows(rows: inner * inner, width: channels), .dense(inputs: channels, outputs: classes, gain: 1)]
     }
 
     /// Hidden layers of sines over coordinates; `gain` is that of the first layer, the largest wave numbers (Sitzmann et al. 2020).

@@ -113,9 +113,14 @@ struct NetworkLossPass<S: NetworkScalar>: ~Copyable {
         task.data.copy(example, inputs + i * task.data.inputCount, targets + i * task.data.targetCount)
     }
 
-    /// The loss on the minibatch, and its gradient if asked for.
+    var runningStatistics: [S] {
+        get { pass.runningStatistics }
+        nonmutating set { pass.runningStatistics = newValue }
+    }
+
+    /// The loss on the minibatch, and its gradient if asked for. Without a gradient it is judged, not trained on.
     func loss(_ parameters: UnsafePointer<S>, _ gradient: UnsafeMutablePointer<S>?) -> S {
-        pass.forward(parameters, inputs)
+        pass.forward(parameters, inputs, isTraining: gradient != nil)
         let value = switch task.loss {
         case .crossEntropy: crossEntropy()
         case .squaredError: squaredError()
@@ -230,10 +235,18 @@ final class NetworkWorker: TaskWorker {
         return pass.loss(parameters, gradient)
     }
 
+    var state: [Float] {
+        get { pass.runningStatistics }
+        set { pass.runningStatistics = newValue }
+    }
+
     func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { heldOutScore(parameters)?.loss }
 
     func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore? {
-        if let heldOutWorker { return heldOutWorker.heldOutScore(parameters) }
+        if let heldOutWorker {
+            heldOutWorker.state = state
+            return heldOutWorker.heldOutScore(parameters)
+        }
         return pass.heldOutScore(parameters).map { HeldOutScore(loss: $0.loss, accuracy: $0.accuracy) }
     }
 }

@@ -25,6 +25,11 @@ public struct ScaledLoss: TrainingTask {
             return factor * loss
         }
 
+        var state: [Float] {
+            get { worker.state }
+            set { worker.state = newValue }
+        }
+
         func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { worker.heldOutLoss(parameters).map { factor * $0 } }
 
         func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore? {

@@ -8,6 +8,11 @@ public struct TaskDistribution: TaskSource {
     /// As it is named in the provenance of weights. Change it when the distribution changes.
     public static let name = "distribution-2"
 
+    /// Of all its tasks, for the provenance too.
+    public static let dataSources = [
+        "digits", "low rank", "mixture", "persuasion", "quadratic", "scaled features", "teacher labels", "teacher regression",
+    ]
+
     static let textLengths = [8, 12]
 
     /// Throws `LOptMetaError` if the bundled data are not found.

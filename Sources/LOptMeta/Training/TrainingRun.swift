@@ -62,9 +62,13 @@ public final class TrainingRun {
 
     private var evaluationPoint: UnsafePointer<Float> { rule.evaluationPoint ?? UnsafePointer(parameters.taskParameters) }
 
+    /// `TaskWorker.state`.
+    var workerState: [Float] { worker.state }
+
     /// Stands where another run of these settings stood, whose optimizer's state and parameters have been read back.
-    func resume(step: Int, hasDiverged: Bool, firstLoss: Double) {
+    func resume(step: Int, hasDiverged: Bool, firstLoss: Double, workerState: [Float]) {
         (self.step, self.hasDiverged, self.firstLoss) = (step, hasDiverged, firstLoss)
+        worker.state = workerState
         parameters.takeParameters()
     }
 }

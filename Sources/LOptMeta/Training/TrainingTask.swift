@@ -45,6 +45,10 @@ public protocol TaskWorker: AnyObject {
         _ parameters: UnsafePointer<Float>, gradient: UnsafeMutablePointer<Float>, seed: UInt64, step: Int
     ) -> Float
 
+    /// What the worker keeps from one minibatch to the next, beside the parameters: running averages of batch norms. Empty where it keeps
+    /// nothing (the default). It is set to what it was of a worker of the same task.
+    var state: [Float] { get set }
+
     /// The mean loss on data that are in no minibatch, nil where the task has none (the default).
     func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float?
 
@@ -53,6 +57,10 @@ public protocol TaskWorker: AnyObject {
 }
 
 extension TaskWorker {
+    public var state: [Float] {
+        get { [] }
+        set { precondition(newValue.isEmpty, "a worker without a state of its own") }
+    }
     public func heldOutLoss(_ parameters: UnsafePointer<Float>) -> Float? { nil }
     public func heldOutScore(_ parameters: UnsafePointer<Float>) -> HeldOutScore? {
         heldOutLoss(parameters).map { HeldOutScore(loss: $0, accuracy: nil) }

@@ -104,5 +104,7 @@ import Testing
         #expect(try row(names[3]).hasSuffix(" 40.0 (20.0) \u{00d7}1"))
         // Without the task of meta-training: the cube root of 1 x 2 x 40.
         #expect(try row("mean").hasSuffix(" 4.31"))
+        #expect(try row("tasks with a loss risen from its least").hasSuffix(" 2"))
+        #expect(try row("tasks with a loss above the first").hasSuffix(" 1"))
     }
 }

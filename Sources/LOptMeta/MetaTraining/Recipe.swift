@@ -73,7 +73,7 @@ public enum Recipe: String, CaseIterable, Sendable {
         case .starOneTask, .smallFCOneTask:
             let isStar = self == .starOneTask
             var stage = MetaTrainingConfiguration.Stage(
-                "task", outerSteps: steps(1500), groups: isStar ? [.decays, .nominal, .lateDecay, .network] : [.decays, .network])
+                "task", outerSteps: steps(750), groups: isStar ? [.decays, .nominal, .lateDecay, .network] : [.decays, .network])
             (stage.method, stage.pairs, stage.rounds, stage.sigma, stage.learningRate, stage.clip) = (.nres, 8, 4, 0.05, isStar ? 5e-3 : 1e-2, 2)
             (stage.unrolls.shortestHorizon, stage.unrolls.longestHorizon, stage.unrolls.freeCost) = (2000, 2000, 0)
             (stage.unrolls.scheduled, stage.unrolls.reparameterized, stage.unrolls.heldOut) = (0, 0, 0)

@@ -10,7 +10,8 @@ public struct TaskDistribution: TaskSource {
 
     /// Of all its tasks, for the provenance too.
     public static let dataSources = [
-        "digits", "low rank", "mixture", "persuasion", "quadratic", "scaled features", "teacher labels", "teacher regression",
+        "digits", "fading", "figures", "low rank", "mixture", "persuasion", "phases", "prototype images", "quadratic", "relaxation",
+        "scaled features", "surface", "tables", "teacher labels", "teacher regression",
     ]
 
     static let textLengths = [8, 12]

@@ -7,6 +7,8 @@ import os
 import numpy as np
 
 CLASSES = 10
+# In the metadata of weights, so that `lopt evaluate` refuses to judge them by what they have seen.
+SOURCES = "digits, factors, figures, images, low rank, mixture, persuasion, quadratic, tables, teacher labels, teacher regression, waves"
 CROSS_ENTROPY, SQUARED_ERROR, BERNOULLI = 0, 1, 2
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 

@@ -115,7 +115,7 @@ def main():
             th["statistics_ranges"][:] = ranges
         files.write(os.path.join(a.out, "weights.safetensors"), rule.join(th), dict(
             format_version=1, kind="pooled", nominal_stepsize=rule.NOMINAL_STEP_SIZE, initial_momentum_decays=json.dumps([0.8, 0.95]),
-            initial_rms_decays="[0.95]", provenance="meta-jax/train.py", outer_steps=int(before) + step, inner_steps=inner,
+            initial_rms_decays="[0.95]", provenance="meta-jax/train.py", data_sources=data.SOURCES, outer_steps=int(before) + step, inner_steps=inner,
             configuration=json.dumps({k: v for k, v in vars(a).items() if k not in ("out", "cache", "limit")})))
         json.dump(curve, open(os.path.join(a.out, "curve.json"), "w"))
     for p in populations:                                # the first chunk is not timed

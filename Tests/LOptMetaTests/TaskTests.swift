@@ -86,11 +86,10 @@ import Testing
     @Test func `the suite has many kinds, and shares no data set or generator with meta-training and its validation`() {
         #expect(Self.suite.entries.count >= 24 && Set(Self.suite.entries.map(\.family)).count >= 12)
         let evaluated = Set(Self.suite.entries.map(\.task.dataSource))
-        let drawn = Set((0..<2000 as Range<UInt64>).map { Self.distribution.task($0).dataSource })
+        let drawn = Set((0..<800 as Range<UInt64>).map { Self.distribution.task($0).dataSource })
         #expect(drawn.sorted() == TaskDistribution.dataSources)
-        let trained = drawn.union(Self.suite.validation.map(\.dataSource))
-        #expect(trained.subtracting(drawn) == ["surface"])
-        #expect(evaluated.count >= 10 && evaluated.isDisjoint(with: trained), "\(evaluated.intersection(trained))")
+        #expect(drawn.isSuperset(of: Self.suite.validation.map(\.dataSource)))
+        #expect(evaluated.count >= 10 && evaluated.isDisjoint(with: drawn), "\(evaluated.intersection(drawn))")
         // By content too: no line of one text is in the other, whatever the sets are called.
         func lines(_ name: String) throws -> Set<Substring> {
             let text = String(decoding: try DataFolder.find().read("text/\(name).txt"), as: UTF8.self)

@@ -75,11 +75,14 @@ class Group:
         last = layer.max(1, keepdims=True)
         c["count"] = np.maximum(count, 1).astype(np.float32)
         tensors = np.maximum(present.sum(1), 1)[:, None]
-        # The widths at the ends: the narrower sides of the first weights and of the last, [1, 28] and [28, 1] too.
-        matrix = present & (np.array([len(s) for s in self.flat.shapes]) > 1)
-        width, rows = np.log(np.maximum(count, 1) / np.maximum(dims.max(-1), 1)) / 3 - 1, np.arange(len(count))
-        ends = [matrix.argmax(1), count.shape[1] - 1 - matrix[:, ::-1].argmax(1)]
-        inputs, outputs = (np.where(matrix.any(1), width[rows, i], 0)[:, None] for i in ends)
+        # The widths at the ends (docs/update-rule.md, statistics 16 and 17): the narrower sides of the first matrix and of the last, but
+        # 1 where two vectors and more are before the first, and no more than the elements of a vector that ends the network.
+        matrix, place, rows = present & ~vector, np.arange(count.shape[1]), np.arange(len(count))
+        first, final, end = matrix.argmax(1), (matrix * place).argmax(1), (present * place).argmax(1)
+        narrow = c["count"] / np.maximum(dims.max(-1), 1)
+        before = (present & (place < first[:, None])).sum(1)
+        widths = np.where(before < 2, narrow[rows, first], 1), np.minimum(narrow[rows, final], c["count"][rows, end])
+        inputs, outputs = (np.where(matrix.any(1), np.log(w) / 3 - 1, 0)[:, None] for w in widths)
         c["fixed"] = np.stack([
             np.log(c["count"]) / 5 - 1, vector, np.where(vector, 0, np.log(np.where(vector, 1, least)) / 3 - 1),
             np.broadcast_to(np.log(tensors) / 2 - 1, count.shape), layer <= 1, layer >= last,

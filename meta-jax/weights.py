@@ -47,3 +47,13 @@ def of_fewer_statistics(old):
         new[name] = np.insert(old[name], [at, at], 0, 1)
     new["statistics_ranges"] = np.insert(old["statistics_ranges"], [at, at], default_ranges()[:, at:at + 2], 1)
     return new
+
+
+def write(path, theta, metadata):
+    th = rule.split(np.asarray(theta, np.float32))
+    save_file({name: np.ascontiguousarray(x) for name, x in th.items()}, path, {k: str(v) for k, v in metadata.items()})
+
+
+def describe(theta):
+    """For people to read."""
+    return json.dumps({k: np.round(v, 3).tolist() for k, v in rule.split(np.asarray(theta)).items()}, indent=1)

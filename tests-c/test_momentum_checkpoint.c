@@ -12,6 +12,13 @@ static lopt_options typed_options(int32_t momentum_type) {
     return options;
 }
 
+/* Of the problem that `make` makes. */
+static lopt_optimizer *typed_optimizer(problem *p, void (*make)(problem *), int32_t momentum_type) {
+    const lopt_options options = typed_options(momentum_type);
+    make(p);
+    return problem_optimizer(p, "pooled", &options);
+}
+
 static lopt_status read_state(lopt_optimizer *opt, const snapshot *s, uint32_t contents) {
     return lopt_state_read(opt, contents, s->bytes, s->size);
 }
@@ -84,11 +91,7 @@ static void test_resuming_gives_the_same_bits(void) {
 /* From f32 momenta are rounded to nearest, from bf16 they are what they were. All else is the same, and training goes on. */
 static void test_momenta_of_the_other_type_are_converted(int32_t from, int32_t to) {
     problem p, q;
-    lopt_options options = typed_options(from);
-    problem_large(&p), problem_large(&q);
-    lopt_optimizer *one = problem_optimizer(&p, "pooled", &options);
-    options = typed_options(to);
-    lopt_optimizer *other = problem_optimizer(&q, "pooled", &options);
+    lopt_optimizer *one = typed_optimizer(&p, problem_large, from), *other = typed_optimizer(&q, problem_large, to);
     problem_train(&p, one, 0, 5), problem_train(&q, other, 0, 2);
     snapshot before = snapshot_of(one, LOPT_WITH_PARAMETERS);
     CHECK_OK(read_state(other, &before, LOPT_WITH_PARAMETERS));
@@ -135,11 +138,7 @@ static void check_refused(lopt_optimizer *opt, const snapshot *bad, const snapsh
 
 static void test_damaged_checkpoints_change_nothing(int32_t here, int32_t there) {
     problem p, q;
-    lopt_options options = typed_options(here);
-    problem_small(&p), problem_small(&q);
-    lopt_optimizer *opt = problem_optimizer(&p, "pooled", &options);
-    options = typed_options(there);
-    lopt_optimizer *other = problem_optimizer(&q, "pooled", &options);
+    lopt_optimizer *opt = typed_optimizer(&p, problem_small, here), *other = typed_optimizer(&q, problem_small, there);
     problem_train(&p, opt, 0, 3), problem_train(&q, other, 0, 2);
     snapshot before = snapshot_of(opt, LOPT_WITH_PARAMETERS), bad = snapshot_of(other, LOPT_WITH_PARAMETERS);
     unsigned char *bytes = bad.bytes;
@@ -172,11 +171,7 @@ static void test_damaged_checkpoints_change_nothing(int32_t here, int32_t there)
 static void test_forged_momenta_end_no_process(int32_t here, int32_t there) {
     static const uint16_t strange[] = {0x7f80, 0xff80, 0x7fc0, 0xffff, 0x7fff, 0x7f7f, 0xff7f, 1, 0x8001, 0x8000};
     problem p, q;
-    lopt_options options = typed_options(here);
-    problem_small(&p), problem_small(&q);
-    lopt_optimizer *opt = problem_optimizer(&p, "pooled", &options);
-    options = typed_options(there);
-    lopt_optimizer *other = problem_optimizer(&q, "pooled", &options);
+    lopt_optimizer *opt = typed_optimizer(&p, problem_small, here), *other = typed_optimizer(&q, problem_small, there);
     problem_train(&q, other, 0, 2);
     snapshot forged = snapshot_of(other, LOPT_WITH_PARAMETERS);
     char type[5];

@@ -136,7 +136,6 @@ LOPT_INLINE lopt_f32x16 lopt_high(lopt_wide a) {
 #else
 enum { LOPT_WIDE = 16 };
 typedef lopt_f32x16 lopt_wide;
-LOPT_INLINE lopt_wide lopt_join(lopt_f32x16 low, lopt_f32x16 high) { (void)high; return low; }
 LOPT_INLINE lopt_f32x16 lopt_low(lopt_wide a) { return a; }
 #endif
 LOPT_INLINE lopt_wide lopt_wide_splat(float x) { return (lopt_wide)(x); }

@@ -28,7 +28,6 @@ struct CheckpointSection {
         guard let memory, pieceBytes > 0 else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
         return UnsafeMutableRawBufferPointer(start: memory + index * stride, count: pieceBytes)
     }
-
 }
 
 extension SafeTensors.ElementType {

@@ -33,6 +33,13 @@ public final class Dataset: Sendable {
         storage = .table(inputs: inputs, targets: targets)
     }
 
+    /// Generated examples, four fifths of them for training.
+    static func generated(
+        _ name: String, source: String, _ inputs: [Float], _ targets: [Float], count: Int, isOneHot: Bool = false
+    ) -> Dataset {
+        Dataset(name, source: source, inputs: inputs, targets: targets, count: count, trainCount: count * 4 / 5, isOneHot: isOneHot)
+    }
+
     /// To be reproduced by an autoencoder.
     public init(_ name: String, source: String, mirroring inputs: [Float], count: Int, trainCount: Int) {
         (self.name, self.source, isOneHot) = (name, source, false)

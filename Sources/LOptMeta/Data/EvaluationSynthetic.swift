@@ -2,10 +2,6 @@ import Foundation
 
 /// Generated data for evaluation alone, a function of the seed. Four fifths are for training.
 enum EvaluationSynthetic {
-    private static func dataset(_ name: String, source: String, _ x: [Float], _ y: [Float], count: Int) -> Dataset {
-        Dataset(name, source: source, inputs: x, targets: y, count: count, trainCount: count * 4 / 5)
-    }
-
     /// Friedman's function of ten uniform variables, of which five count (Friedman 1991), with noise of deviation 1; about
     /// of mean 0 and deviation 1.
     static func friedman(_ count: Int, seed: UInt64) -> Dataset {
@@ -16,7 +12,7 @@ enum EvaluationSynthetic {
             x += u.map { Float(2 * $0 - 1) }
             y.append(Float((value - 14.4) / 5))
         }
-        return dataset("friedman", source: "friedman", x, y, count: count)
+        return Dataset.generated("friedman", source: "friedman", x, y, count: count)
     }
 
     /// Where a damped spring is, and how fast over its frequency, after a time: of frequency, damping, start, speed and
@@ -34,7 +30,7 @@ enum EvaluationSynthetic {
             x += u.map { Float($0) }
             y += [e * (start * c + sine * s), velocity / frequency].map { Float(scale * ($0 + noise * random.normal())) }
         }
-        return dataset("oscillator", source: "oscillator", x, y, count: count)
+        return Dataset.generated("oscillator", source: "oscillator", x, y, count: count)
     }
 
     /// Arms of spirals in the plane, a class each, one and a half turns.
@@ -46,7 +42,7 @@ enum EvaluationSynthetic {
             x += [radius * cos(angle), radius * sin(angle)].map { Float($0 + noise * random.normal()) }
             y.append(Float(arm))
         }
-        return dataset("spirals\(arms)", source: "spirals", x, y, count: count)
+        return Dataset.generated("spirals\(arms)", source: "spirals", x, y, count: count)
     }
 
     /// Classes by the distance from a plane, in bands, as unit vectors.
@@ -58,9 +54,8 @@ enum EvaluationSynthetic {
             let height = (u[0] + u[1] - u[2] + 0.5 * u[3] + 2) / 4
             labels.append(Float(min(max(Int(height * Double(classes)), 0), classes - 1)))
         }
-        return Dataset(
-            "bands\(classes)", source: "bands", inputs: x, targets: oneHotTargets(labels, classes: classes), count: count,
-            trainCount: count * 4 / 5, isOneHot: true)
+        return Dataset.generated(
+            "bands\(classes)", source: "bands", x, oneHotTargets(labels, classes: classes), count: count, isOneHot: true)
     }
 
     /// The adding problem (Hochreiter and Schmidhuber 1997): of a sequence of numbers in -1 ... 1, each beside a mark, the
@@ -73,7 +68,7 @@ enum EvaluationSynthetic {
             for i in 0..<length { x += [Float(values[i]), i == first || i == second ? 1 : 0] }
             y.append(Float(values[first] + values[second]))
         }
-        return dataset("adding\(length)", source: "adding", x, y, count: count)
+        return Dataset.generated("adding\(length)", source: "adding", x, y, count: count)
     }
 
     /// Ratings of items by users, both as tokens, items behind the users: products of hidden vectors, with noise. Some rate
@@ -87,7 +82,7 @@ enum EvaluationSynthetic {
             x += [Float(user), Float(users + item)]
             y.append(Float(product / Double(rank).squareRoot() + 0.3 * random.normal()))
         }
-        return dataset("ratings\(users)by\(items)", source: "ratings", x, y, count: count)
+        return Dataset.generated("ratings\(users)by\(items)", source: "ratings", x, y, count: count)
     }
 
     /// u'' = -f on 0 ... 1 with u = 0 at both ends, at random places, for a network N with u = x (1 - x) N(2 x - 1) and the second
@@ -107,6 +102,6 @@ enum EvaluationSynthetic {
             }
             y.append(Float(-scale * f))
         }
-        return dataset("poisson", source: "poisson", x, y, count: count)
+        return Dataset.generated("poisson", source: "poisson", x, y, count: count)
     }
 }

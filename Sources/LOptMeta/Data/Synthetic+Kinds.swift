@@ -1,10 +1,6 @@
 import Foundation
 
 extension Synthetic {
-    private static func dataset(_ name: String, source: String, _ x: [Float], _ y: [Float], count: Int) -> Dataset {
-        Dataset(name, source: source, inputs: x, targets: y, count: count, trainCount: count * 4 / 5)
-    }
-
     /// Rings, chequers or level sets of waves in a plane, `classes` in turn; without noise, so that a network that fits them all is right.
     static func figures(_ count: Int, classes: Int, seed: UInt64) -> Dataset {
         var random = Random(seed, 7), x: [Float] = [], labels: [Float] = []
@@ -25,7 +21,7 @@ extension Synthetic {
             x += [Float(size * a), Float(size * b)]
             labels.append(Float(Int(floor(level)) % classes))
         }
-        return dataset("figures\(classes)", source: "figures", x, labels, count: count)
+        return Dataset.generated("figures\(classes)", source: "figures", x, labels, count: count)
     }
 
     /// Small images: smooth prototypes, some for each class, moved by a pixel, of unlike contrast, in noise.
@@ -43,7 +39,7 @@ extension Synthetic {
             }
             labels.append(Float(label))
         }
-        return dataset("images\(side)to\(classes)", source: "prototype images", x, labels, count: count)
+        return Dataset.generated("images\(side)to\(classes)", source: "prototype images", x, labels, count: count)
     }
 
     /// Means over neighbours, on a torus, to deviation 1.
@@ -80,9 +76,9 @@ extension Synthetic {
             labels.append(Float(label))
         }
         let name = "table\(count)x\(inputs)to\(classes)" + (isRaw ? "-raw" : "")
-        return Dataset(
-            isOneHot ? name + "-onehot" : name, source: "tables", inputs: x,
-            targets: isOneHot ? oneHotTargets(labels, classes: classes) : labels, count: count, trainCount: count * 4 / 5, isOneHot: isOneHot)
+        return Dataset.generated(
+            isOneHot ? name + "-onehot" : name, source: "tables", x, isOneHot ? oneHotTargets(labels, classes: classes) : labels,
+            count: count, isOneHot: isOneHot)
     }
 
     /// A wave of the phases of two tokens, the second behind the first ones: a function for embeddings. Some tokens are rare.
@@ -94,7 +90,7 @@ extension Synthetic {
             x += [Float(a), Float(b)]
             y.append(Float(sin(phases[a].0 + phases[b].0) + 0.5 * phases[a].1 * phases[b].1 + noise * random.normal()))
         }
-        return dataset("phases\(tokens)", source: "phases", x, y, count: count)
+        return Dataset.generated("phases\(tokens)", source: "phases", x, y, count: count)
     }
 
     /// A number that a sequence of numbers adds up to with weights that fade with their age, bent: what a recurrent network has to keep.
@@ -110,7 +106,7 @@ extension Synthetic {
             }
             y.append(Float(tanh(sum)))
         }
-        return dataset("fading\(length)", source: "fading", x, y, count: count)
+        return Dataset.generated("fading\(length)", source: "fading", x, y, count: count)
     }
 
     /// u' + k u = f on 0 ... 1 with u(0) = 0, at random places, for a network N with u = x N(2 x - 1), the derivative a difference of two
@@ -125,6 +121,6 @@ extension Synthetic {
             y += zip(places, [-0.5 / step, rate, 0.5 / step]).map { Float(scale * $1 * $0) }
             y.append(Float(scale * waves.reduce(0) { $0 + 3 * $1.0 * sin($1.2 * at + $1.1) }))
         }
-        return dataset("relaxation", source: "relaxation", x, y, count: count)
+        return Dataset.generated("relaxation", source: "relaxation", x, y, count: count)
     }
 }

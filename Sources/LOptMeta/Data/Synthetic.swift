@@ -49,7 +49,7 @@ enum Synthetic {
         var random = Random(seed, 1)
         let x = Synthetic.inputs(count, inputs, power: power, &random)
         let y = teacher(x, count, inputs, outputs, &random).map { Float(scale * (Double($0) + noise * random.normal())) }
-        return Dataset("regression\(inputs)to\(outputs)", source: "teacher regression", inputs: x, targets: y, count: count, trainCount: count * 4 / 5)
+        return Dataset.generated("regression\(inputs)to\(outputs)", source: "teacher regression", x, y, count: count)
     }
 
     /// The largest of a teacher's outputs; a part of the labels is drawn at random.
@@ -63,7 +63,7 @@ enum Synthetic {
             if random.bool(labelNoise) { return Float(random.index(classes)) }
             return Float((0..<classes).max { y[r * classes + $0] < y[r * classes + $1] } ?? 0)
         }
-        return Dataset("teacher\(inputs)to\(classes)", source: "teacher labels", inputs: x, targets: labels, count: count, trainCount: count * 4 / 5)
+        return Dataset.generated("teacher\(inputs)to\(classes)", source: "teacher labels", x, labels, count: count)
     }
 
     /// Normal clouds around random centres of length `separation`.
@@ -79,7 +79,7 @@ enum Synthetic {
             for i in 0..<inputs { x.append(centres[i * classes + label] + Float(0.5 * random.normal())) }
             labels.append(Float(random.bool(labelNoise) ? random.index(classes) : label))
         }
-        return Dataset("mixture\(inputs)to\(classes)", source: "mixture", inputs: x, targets: labels, count: count, trainCount: count * 4 / 5)
+        return Dataset.generated("mixture\(inputs)to\(classes)", source: "mixture", x, labels, count: count)
     }
 
     /// Inputs of low rank with a power-law spectrum and a little noise, to be reproduced.
@@ -110,7 +110,7 @@ enum Synthetic {
             }
             labels.append(random.uniform() < 1 / (1 + exp(-logit)) ? 1 : 0)
         }
-        return Dataset("scaled\(inputs)by\(Int(decades))", source: "scaled features", inputs: x, targets: labels, count: count, trainCount: count * 4 / 5)
+        return Dataset.generated("scaled\(inputs)by\(Int(decades))", source: "scaled features", x, labels, count: count)
     }
 
     /// A smooth random function of two coordinates in [-1, 1], a sum of waves.
@@ -127,6 +127,6 @@ enum Synthetic {
                 y.append(Float(terms[(o * waves)..<((o + 1) * waves)].reduce(0) { $0 + $1.3 * sin($1.0 * a + $1.1 * b + $1.2) }))
             }
         }
-        return Dataset("surface\(waves)", source: "surface", inputs: x, targets: y, count: count, trainCount: count * 4 / 5)
+        return Dataset.generated("surface\(waves)", source: "surface", x, y, count: count)
     }
 }

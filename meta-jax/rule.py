@@ -31,9 +31,9 @@ FIELDS = [
     ("momentum_decays", (MOMENTA,), (0.5,)),
     ("rms_decays", (1,), (0.5,)),
     ("schedule_step", (11,), (1.5,)),
-    ("statistics_decay", (2, TERMS), (4, 3)),
+    ("statistics_decay", (3, TERMS), (4, 3, 3)),
     ("statistics_ranges", (2, STATISTICS + 2), (0, 0)),
-    ("statistics_step", (2, TERMS), (1, 1)),
+    ("statistics_step", (3, TERMS), (1, 1, 1)),
 ]
 PLACES, SIZE = {}, 0
 for _name, _shape, _ in FIELDS:
@@ -123,13 +123,14 @@ def logs(th, fixed, state, total):
     phi = jnp.clip(phi, low[:, None, :STATISTICS], high[:, None, :STATISTICS])
     phi = jnp.concatenate([phi, jnp.ones_like(phi[..., :1])], -1)
 
-    def linear(w):
-        return (phi * (w[:, None, 0] + tau[..., None] * w[:, None, 1])).sum(-1)
-    n, r = linear(th["statistics_step"]), linear(th["statistics_decay"])
-    n += interpolate(th["schedule_step"], np.log1p(SCHEDULE), jnp.log1p(t))
     total = total.reshape(total.shape[0], -1)
     known, total = total > 0, jnp.maximum(total, 1)
-    part = jnp.minimum(t / total, 1)
+    part = jnp.where(known, jnp.minimum(t / total, 1), 0)
+
+    def linear(w):
+        return (phi * (w[:, None, 0] + tau[..., None] * w[:, None, 1] + part[..., None] * w[:, None, 2])).sum(-1)
+    n, r = linear(th["statistics_step"]), linear(th["statistics_decay"])
+    n += interpolate(th["schedule_step"], np.log1p(SCHEDULE), jnp.log1p(t))
     n += jnp.where(known, interpolate(th["horizon_step"][:, 0], HORIZON, part)
                    + (jnp.log(total) / 2 - 3.4) * interpolate(th["horizon_step"][:, 1], HORIZON, part), 0)
     r += jnp.where(known, interpolate(th["horizon_decay"], HORIZON, part), 0)

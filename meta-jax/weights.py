@@ -31,8 +31,7 @@ def default_ranges():
 def read(path):
     """theta and the file's metadata."""
     tensors = load_file(path)
-    if tensors["statistics_ranges"].shape == (2, rule.STATISTICS):
-        tensors = of_fewer_statistics(tensors)
+    tensors = of_before(tensors)
     for name, shape, _ in rule.FIELDS:
         if tensors[name].shape != shape:
             raise SystemExit(f"{path}: {name} is {tensors[name].shape}, not {shape}")
@@ -40,12 +39,17 @@ def read(path):
         return rule.join(tensors), file.metadata()
 
 
-def of_fewer_statistics(old):
-    """Weights of before the widths at the ends of a network were statistics, as a start: they count as nothing."""
+def of_before(old):
+    """Weights as a start that do not have what the rule has now, which counts as nothing: the widths at the ends of a network as
+    statistics, and what a known horizon adds to the weights of all statistics."""
     new, at = dict(old), rule.DYNAMIC + 6
+    if old["statistics_ranges"].shape == (2, rule.STATISTICS):
+        for name in ("statistics_step", "statistics_decay"):
+            new[name] = np.insert(old[name], [at, at], 0, 1)
+        new["statistics_ranges"] = np.insert(old["statistics_ranges"], [at, at], default_ranges()[:, at:at + 2], 1)
     for name in ("statistics_step", "statistics_decay"):
-        new[name] = np.insert(old[name], [at, at], 0, 1)
-    new["statistics_ranges"] = np.insert(old["statistics_ranges"], [at, at], default_ranges()[:, at:at + 2], 1)
+        if new[name].shape == (2, rule.TERMS):
+            new[name] = np.concatenate([new[name], np.zeros((1, rule.TERMS), np.float32)])
     return new
 
 

@@ -148,9 +148,9 @@ static void test_total_steps_change_the_steps(void) {
 static void test_step_size_past_the_end_is_that_of_the_end(void) {
     made_weights m = weights_make_pooled(1);
     /* Behind direction, horizon_decay and horizon_step: schedule_step, statistics_decay; statistics_step is the last. */
-    size_t schedule = 8 + 8 + 16 + 2 + 1, step = schedule + 11 + 38 + 40;
+    size_t schedule = 8 + 8 + 16 + 2 + 1, step = schedule + 11 + 57 + 40;
     for (size_t i = 0; i < 11; i++) m.data[schedule + i] = 0;
-    for (size_t i = 0; i < 38; i++) m.data[step + i] = 0;
+    for (size_t i = 0; i < 57; i++) m.data[step + i] = 0;
     lopt_weights *weights = weights_of(&m);
     lopt_options options = problem_options();
     lopt_optimizer *opt = NULL;
@@ -330,14 +330,14 @@ static void replace(made_weights *m, const char *from, const char *to) {
 
 static void test_damaged_weights_are_refused_by_name(void) {
     made_weights m = weights_make_pooled(1);
-    m.data[8 + 8 + 16 + 2 + 1 + 11 + 38 + 4] = 9;
+    m.data[8 + 8 + 16 + 2 + 1 + 11 + 57 + 4] = 9;
     refused(&m, "tensor 'statistics_ranges', column 4, is from 9 to 3; that is no range");
     m = weights_make_pooled(1);
     m.data[2] = NAN;
     refused(&m, "tensor 'direction', element 2");
     m = weights_make_pooled(1);
-    replace(&m, "\"statistics_decay\":{\"dtype\":\"F32\",\"shape\":[2,19]", "\"statistics_decay\":{\"dtype\":\"F32\",\"shape\":[38]  ");
-    refused(&m, "needs F32 [2, 19]");
+    replace(&m, "\"statistics_decay\":{\"dtype\":\"F32\",\"shape\":[3,19]", "\"statistics_decay\":{\"dtype\":\"F32\",\"shape\":[57]  ");
+    refused(&m, "needs F32 [3, 19]");
     m = weights_make_pooled(1);
     replace(&m, "horizon_decay", "horizon_decoy");
     refused(&m, "there is no tensor 'horizon_decay'");

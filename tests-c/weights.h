@@ -77,10 +77,12 @@ static inline made_weights weights_make_pooled_of(float horizon, const char *mom
     weights_tensor(&m, "momentum_decays", 0, 2, 0.01f);
     weights_tensor(&m, "rms_decays", 0, 1, 0.01f);
     weights_tensor(&m, "schedule_step", 0, 11, 0.3f);
-    weights_tensor(&m, "statistics_decay", 2, 19, 0.3f);
+    weights_tensor(&m, "statistics_decay", 3, 19, 0.3f);
+    for (int i = 1; i <= 19; i++) m.data[m.data_size / 4 - (size_t)i] *= horizon;
     weights_tensor(&m, "statistics_ranges", 2, 20, 1);
     for (int i = 0; i < 40; i++) m.data[m.data_size / 4 - 40 + (size_t)i] = i < 20 ? -3.0f : 3.0f;
-    weights_tensor(&m, "statistics_step", 2, 19, 0.3f);
+    weights_tensor(&m, "statistics_step", 3, 19, 0.3f);
+    for (int i = 1; i <= 19; i++) m.data[m.data_size / 4 - (size_t)i] *= horizon;
     m.header[m.header_size++] = '}';
     m.header[m.header_size] = 0;
     return m;

@@ -152,16 +152,17 @@ public struct ReferencePooled: Sendable {
     /// The log-step n and the log-decay r at step t of a tensor with these statistics.
     public func logs(_ t: Int, _ statistics: [Double], totalSteps: Int = 0) -> (step: Double, decay: Double) {
         let a = architecture, phi = statistics.enumerated().map { clamp($1, $0) } + [1]
-        let w = theta[a.statisticsStepOffset...], u = theta[a.statisticsDecayOffset...]
+        let part = totalSteps > 0 ? min(Double(t) / Double(totalSteps), 1) : 0
+        func weight(_ offset: Int) -> Double { theta[offset] + tau(t) * theta[offset + phi.count] + part * theta[offset + 2 * phi.count] }
         var n = 0.0, r = 0.0
         for (i, x) in phi.enumerated() {
-            n += (w[w.startIndex + i] + tau(t) * w[w.startIndex + phi.count + i]) * x
-            r += (u[u.startIndex + i] + tau(t) * u[u.startIndex + phi.count + i]) * x
+            n += weight(a.statisticsStepOffset + i) * x
+            r += weight(a.statisticsDecayOffset + i) * x
         }
         let times = (0..<11).map { lopt_system_log(1 + Architecture.scheduleTimes[$0]) }
         n += interpolate(a.scheduleStepOffset, times, lopt_system_log(1 + Double(t)))
         if totalSteps > 0 {
-            let part = min(Double(t) / Double(totalSteps), 1), parts = (0..<8).map { Architecture.horizonParts[$0] }
+            let parts = (0..<8).map { Architecture.horizonParts[$0] }
             n += interpolate(a.horizonStepOffset, parts, part)
             n += (lopt_system_log(Double(totalSteps)) / 2 - 3.4) * interpolate(a.horizonStepOffset + 8, parts, part)
             r += interpolate(a.horizonDecayOffset, parts, part)

@@ -17,6 +17,7 @@ struct LOpt: AsyncParsableCommand {
         ])
 
     static func main() async {
+        OpenBLASKernels.choose()
         do {
             var command = try parseAsRoot()
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }

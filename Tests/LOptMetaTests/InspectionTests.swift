@@ -48,7 +48,7 @@ struct InspectionTests {
         let pooled = try #require(inspection.pooled)
         #expect(pooled.statistics.count == PooledTerm.count && inspection.ranges.count == PooledTerm.statistics + 2)
         #expect(Set(pooled.statistics.map(\.input)).count == PooledTerm.count)
-        let numbers = pooled.statistics.flatMap { [$0.step, $0.stepPerTau, $0.decay, $0.decayPerTau] }
+        let numbers = pooled.statistics.flatMap { [$0.step, $0.stepPerTau, $0.stepAtEnd, $0.decay, $0.decayPerTau, $0.decayAtEnd] }
             + pooled.horizon.flatMap { [$0.step, $0.stepPerLog, $0.decay] } + pooled.direction.flatMap { [$0.weight, $0.perTau] }
             + inspection.ranges.flatMap { [$0.least, $0.most] }
         // All but the decays of accumulators and the schedule, which is in the step sizes.

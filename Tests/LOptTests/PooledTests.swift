@@ -197,7 +197,8 @@ import Testing
                 for j in 0..<PooledTerm.dynamic { #expect(t.progress.pooled.values[j].isFinite, "step \(step), statistic \(j)") }
                 for j in PooledTerm.agreement..<PooledTerm.density { #expect((-1...1).contains(t.progress.pooled.values[j])) }
                 let rule = run.optimizer.rule, place = LayerPosition(tensors: 3, isFirst: i < 2, isLast: i == 2)
-                let logs = rule.pooledLogs(run.optimizer.tensors + i, place, rule.pooledTime(t.progress.steps), totalSteps: 0)
+                var time = rule.pooledTime(t.progress.steps, totalSteps: 0)
+                let logs = rule.pooledLogs(run.optimizer.tensors + i, place, &time)
                 #expect(range(PooledTerm.statistics).contains(logs.step) && range(PooledTerm.statistics + 1).contains(logs.decay))
                 let size = t.progress.stepSize
                 let n = ScalarMath.log(size / a.nominalStepsize)
@@ -215,7 +216,7 @@ import Testing
     @Test(arguments: [0, 30])
     func `without a direction the learned decay takes nothing, however large it is`(_ total: Int64) throws {
         var (a, theta) = Self.weights(5)
-        for i in 0..<(2 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
+        for i in 0..<(3 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
         theta[a.statisticsRangesOffset + 2 * Self.ranges - 1] = 80
         for i in 0..<(2 * Architecture.directionTerms) { theta[a.directionOffset + i] = 0 }
         try run((a, theta), { Float($3 * ($0 == 4 ? 0 : 1)) }) { run, step, before in
@@ -229,7 +230,7 @@ import Testing
     @Test(arguments: [1e2, 1e3, 1e4])
     func `parameters that are large beside their steps are not pulled to 0`(_ offset: Double) {
         var (a, theta) = Self.weights(5)
-        for i in 0..<(2 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
+        for i in 0..<(3 * PooledTerm.count) { theta[a.statisticsDecayOffset + i] = i == PooledTerm.bias ? 60 : 0 }
         theta[a.statisticsRangesOffset + 2 * Self.ranges - 1] = 80
         let rule = ReferencePooled(architecture: a, theta: theta)
         var state = ReferencePooled.State(shape: [8, 8]), p = noise(64, seed: 6).map { offset + 0.1 * $0 }

@@ -24,4 +24,18 @@ struct ScalarMathTests {
             #expect(abs(ScalarMath.exp(log) / lopt_system_exp(log) - 1) <= 2e-15)
         }
     }
+
+    @Test func `four exponentials at once are those of libm to the last bits, whatever stands beside them`() {
+        for (i, x) in Self.numbers.enumerated() {
+            let log = lopt_system_log(x), lane = i % 4
+            guard abs(log) < 690 else { continue }
+            var x = SIMD4(Double.nan, -1e9, 1e9, 0)
+            x[lane] = log
+            let powers = ScalarMath.exp(x)
+            #expect(abs(powers[lane] / lopt_system_exp(log) - 1) <= 2e-15)
+            #expect(lane == 0 || powers[0].isNaN)
+            #expect(lane == 2 || powers[2] == ScalarMath.exp(700) && powers[2].isFinite)
+            #expect(lane == 1 || powers[1] > 0 && powers[1] < 1e-300)
+        }
+    }
 }

@@ -121,10 +121,10 @@ extension Architecture {
         switch index {
         case 0: return Block("momentum_decays", momenta, .accumulators, .decays, scale: 0.5, at: momentumDecaysOffset)
         case 1: return Block("rms_decays", 1, .accumulators, .decays, scale: 0.5, at: rmsDecayOffset)
-        case 2: return Block("statistics_step", 2, by: terms, .pooled, .step, at: statisticsStepOffset)
+        case 2: return Block("statistics_step", 3, by: terms, .pooled, .step, at: statisticsStepOffset)
         case 3: return Block("schedule_step", Architecture.scheduleTimes.count, .pooled, .step, scale: 1.5, at: scheduleStepOffset)
         // A decay matters little beside the chaos of a training: it takes larger perturbations to see which way is better.
-        case 4: return Block("statistics_decay", 2, by: terms, .pooled, .decay, scale: 4, at: statisticsDecayOffset)
+        case 4: return Block("statistics_decay", 3, by: terms, .pooled, .decay, scale: 4, at: statisticsDecayOffset)
         case 5: return Block("horizon_step", 2, by: parts, .pooled, .horizon, scale: 1.5, at: horizonStepOffset)
         case 6: return Block("horizon_decay", parts, .pooled, .horizon, scale: 6, at: horizonDecayOffset)
         case 7: return Block("direction", 2, by: Architecture.directionTerms, .pooled, .direction, scale: 1.5, at: directionOffset)

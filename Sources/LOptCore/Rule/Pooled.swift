@@ -107,11 +107,53 @@ struct NetworkShape {
 
 /// What the rule makes of the number of steps taken before: most often the same for all tensors.
 struct PooledTime {
-    let steps: Int64
+    /// -1: nothing yet.
+    var steps: Int64 = -1
     /// The t of the weights, log(1 + min(t, 30000) / 30) / 5.
-    let tau: Double
-    /// S(log(1 + t)) of the log-step.
-    let schedule: Double
+    var tau = 0.0
+    /// What is added to log-step and log-decay.
+    var logs = SIMD2<Double>()
+    var step = PooledTerms(), decay = PooledTerms()
+    /// The ranges of the terms, that of the 1 included.
+    var least = PooledTerms(), most = PooledTerms()
+}
+
+/// A number for each term, 0 behind the last: so that a tensor's sums over all are a few operations on vectors.
+struct PooledTerms {
+    var first = SIMD8<Double>(), second = SIMD8<Double>(), third = SIMD8<Double>()
+
+    init() {}
+    init(_ first: SIMD8<Double>, _ second: SIMD8<Double>, _ third: SIMD8<Double>) {
+        (self.first, self.second, self.third) = (first, second, third)
+    }
+    init(_ value: (Int) -> Double) {
+        for i in 0..<8 { (first[i], second[i]) = (value(i), value(8 + i)) }
+        for i in 16..<PooledTerm.count { third[i - 16] = value(i) }
+    }
+
+    subscript(i: Int) -> Double { i < 8 ? first[i] : i < 16 ? second[i - 8] : third[i - 16] }
+
+    @inline(__always)
+    func clamped(_ least: PooledTerms, _ most: PooledTerms) -> PooledTerms {
+        PooledTerms(
+            PooledTerms.clamp(first, least.first, most.first), PooledTerms.clamp(second, least.second, most.second),
+            PooledTerms.clamp(third, least.third, most.third))
+    }
+
+    @inline(__always)
+    private static func clamp(_ x: SIMD8<Double>, _ least: SIMD8<Double>, _ most: SIMD8<Double>) -> SIMD8<Double> {
+        var y = x
+        for i in 0..<8 { y[i] = min(max(x[i], least[i]), most[i]) }
+        return y
+    }
+
+    /// The sum of the products, of places that are 8, then 4, 2 and 1 apart.
+    @inline(__always)
+    func dot(_ x: PooledTerms) -> Double {
+        let eight = (first * x.first + second * x.second) + third * x.third
+        let four = eight.lowHalf + eight.highHalf, two = four.lowHalf + four.highHalf
+        return two.x + two.y
+    }
 }
 
 /// What a step leaves behind for the next one.
@@ -135,9 +177,9 @@ extension Architecture {
 
     /// The blocks of meta-parameters, in the order of their offsets.
     public var statisticsStepOffset: Int { momenta + 1 }
-    public var scheduleStepOffset: Int { statisticsStepOffset + 2 * PooledTerm.count }
+    public var scheduleStepOffset: Int { statisticsStepOffset + 3 * PooledTerm.count }
     public var statisticsDecayOffset: Int { scheduleStepOffset + 11 }
-    public var horizonStepOffset: Int { statisticsDecayOffset + 2 * PooledTerm.count }
+    public var horizonStepOffset: Int { statisticsDecayOffset + 3 * PooledTerm.count }
     public var horizonDecayOffset: Int { horizonStepOffset + 2 * 8 }
     public var directionOffset: Int { horizonDecayOffset + 8 }
     public var statisticsRangesOffset: Int { directionOffset + 2 * Architecture.directionTerms }
@@ -147,6 +189,11 @@ extension Architecture {
     func usesTotalSteps(_ theta: UnsafePointer<Float>) -> Bool {
         guard kind == .pooled else { return false }
         for i in horizonStepOffset..<directionOffset where theta[i] != 0 { return true }
+        // The last rows of the weights of the statistics.
+        for i in (2 * PooledTerm.count)..<(3 * PooledTerm.count)
+        where theta[statisticsStepOffset + i] != 0 || theta[statisticsDecayOffset + i] != 0 {
+            return true
+        }
         return false
     }
 
@@ -169,20 +216,16 @@ extension Architecture {
 }
 
 extension Tensor {
-    /// Statistic `i` as the next step sees it, not clamped.
+    /// As the next step sees them, not clamped.
     @inline(__always)
-    func pooledStatistic(_ i: Int, _ position: LayerPosition) -> Double {
-        switch i {
-        case ..<PooledTerm.dynamic: progress.pooled.values[i]
-        case PooledTerm.elements: identity.logElements / 5 - 1
-        case PooledTerm.vector: identity.extentsAboveOne < 2 ? 1 : 0
-        case PooledTerm.extent: identity.extentsAboveOne < 2 ? 0 : identity.logLeastExtent / 3 - 1
-        case PooledTerm.tensors: position.tensors
-        case PooledTerm.first: position.isFirst ? 1 : 0
-        case PooledTerm.last: position.isLast ? 1 : 0
-        case PooledTerm.inputs: position.inputs
-        default: position.outputs
-        }
+    func pooledTerms(_ place: LayerPosition) -> PooledTerms {
+        let v = progress.pooled.values, isVector = identity.extentsAboveOne < 2
+        return PooledTerms(
+            SIMD8(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]),
+            SIMD8(
+                v[8], v[9], identity.logElements / 5 - 1, isVector ? 1 : 0, isVector ? 0 : identity.logLeastExtent / 3 - 1, place.tensors,
+                place.isFirst ? 1 : 0, place.isLast ? 1 : 0),
+            SIMD8(place.inputs, place.outputs, 1, 0, 0, 0, 0, 0))
     }
 }
 
@@ -192,10 +235,11 @@ extension Optimizer {
     public func pooledStatistics(_ index: Int) throws(LOptError) -> [20 of Double]? {
         try checkIndex(index)
         guard architecture.kind == .pooled, tensors[index].progress.pooled.isKnown else { return nil }
-        let t = tensors[index], place = LayerPosition(index, shape, logTensors: ScalarMath.log(Double(count)))
-        let logs = rule.pooledLogs(tensors + index, place, rule.pooledTime(t.progress.steps), totalSteps: totalSteps)
+        let t = tensors + index, place = LayerPosition(index, shape, logTensors: ScalarMath.log(Double(count)))
+        var time = rule.pooledTime(t.pointee.progress.steps, totalSteps: totalSteps)
+        let logs = rule.pooledLogs(t, place, &time), terms = t.pointee.pooledTerms(place)
         var values = [20 of Double](repeating: 0)
-        for i in 0..<PooledTerm.statistics { values[i] = t.pooledStatistic(i, place) }
+        for i in 0..<PooledTerm.statistics { values[i] = terms[i] }
         (values[PooledTerm.statistics], values[PooledTerm.statistics + 1]) = (logs.step, logs.decay)
         return values
     }
@@ -207,46 +251,43 @@ extension Rule {
     /// 1 - beta of the slow average of the mean of g^2.
     static let slowRate = 0.02
 
-    /// What the rule makes of the number of steps taken before.
-    func pooledTime(_ steps: Int64) -> PooledTime {
-        let times = Architecture.scheduleTimes
+    /// What the rule makes of the number of steps taken before. `totalSteps`: that the training will take; 0: not known.
+    func pooledTime(_ steps: Int64, totalSteps: Int64) -> PooledTime {
+        let a = architecture, times = Architecture.scheduleTimes
+        var time = PooledTime(steps: steps, tau: Architecture.scheduleTime(steps)), part = 0.0
         // In log(1 + t); the interval is found without a logarithm.
-        return PooledTime(
-            steps: steps, tau: Architecture.scheduleTime(steps),
-            schedule: interpolate(theta + architecture.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) })
+        time.logs.x = interpolate(theta + a.scheduleStepOffset, at: Double(steps), 11, { times[$0] }) { ScalarMath.log(1 + $0) }
+        if totalSteps > 0 {
+            let parts = Architecture.horizonParts, size = ScalarMath.log(Double(totalSteps)) / 2 - 3.4
+            part = min(Double(steps) / Double(totalSteps), 1)
+            time.logs.x += interpolate(theta + a.horizonStepOffset, at: part, 8, { parts[$0] }) { $0 }
+            time.logs.x += size * interpolate(theta + a.horizonStepOffset + 8, at: part, 8, { parts[$0] }) { $0 }
+            time.logs.y = interpolate(theta + a.horizonDecayOffset, at: part, 8, { parts[$0] }) { $0 }
+        }
+        func weights(_ offset: Int) -> PooledTerms {
+            PooledTerms { i in
+                let one = theta + (offset + i)
+                return Double(one[0]) + time.tau * Double(one[PooledTerm.count]) + part * Double(one[2 * PooledTerm.count])
+            }
+        }
+        (time.step, time.decay) = (weights(a.statisticsStepOffset), weights(a.statisticsDecayOffset))
+        let least = theta + a.statisticsRangesOffset, most = least + (PooledTerm.statistics + 2)
+        time.least = PooledTerms { $0 < PooledTerm.bias ? Double(least[$0]) : 1 }
+        time.most = PooledTerms { $0 < PooledTerm.bias ? Double(most[$0]) : 1 }
+        return time
     }
 
-    /// The log-step and the log-decay of a tensor's next step. `totalSteps`: that the training will take; 0: not known.
+    /// The log-step and the log-decay of a tensor's next step.
     func pooledLogs(
-        _ t: UnsafePointer<Tensor>, _ position: LayerPosition, _ time: PooledTime, totalSteps: Int64
+        _ t: UnsafePointer<Tensor>, _ place: LayerPosition, _ time: UnsafePointer<PooledTime>
     ) -> (step: Double, decay: Double) {
-        let a = architecture, least = theta + a.statisticsRangesOffset, most = least + (PooledTerm.statistics + 2)
-        @inline(__always) func clamp(_ x: Double, _ i: Int) -> Double { min(max(x, Double(least[i])), Double(most[i])) }
-        // Both at once: W_0 + tau W_1 and U_0 + tau U_1, of the log-step and of the log-decay.
-        let step = theta + a.statisticsStepOffset, decay = theta + a.statisticsDecayOffset
-        @inline(__always) func pair(_ i: Int) -> SIMD2<Double> { SIMD2(Double(step[i]), Double(decay[i])) }
-        @inline(__always) func weights(_ i: Int) -> SIMD2<Double> { pair(i) + time.tau * pair(PooledTerm.count + i) }
-        var sum = weights(PooledTerm.bias)
-        // Statistic by statistic: an array of them would cost a small tensor a sixth of its step.
-        @inline(__always) func add(_ i: Int) { sum += weights(i) * clamp(t.pointee.pooledStatistic(i, position), i) }
-        for i in 0..<PooledTerm.dynamic { sum += weights(i) * clamp(t.pointee.progress.pooled.values[i], i) }
-        add(PooledTerm.elements)
-        add(PooledTerm.vector)
-        add(PooledTerm.extent)
-        add(PooledTerm.tensors)
-        add(PooledTerm.first)
-        add(PooledTerm.last)
-        add(PooledTerm.inputs)
-        add(PooledTerm.outputs)
-        var n = sum.x + time.schedule, r = sum.y
-        if totalSteps > 0 {
-            let total = Double(totalSteps), part = min(Double(t.pointee.progress.steps) / total, 1), parts = Architecture.horizonParts
-            let size = ScalarMath.log(total) / 2 - 3.4
-            n += interpolate(theta + a.horizonStepOffset, at: part, 8, { parts[$0] }) { $0 }
-            n += size * interpolate(theta + a.horizonStepOffset + 8, at: part, 8, { parts[$0] }) { $0 }
-            r += interpolate(theta + a.horizonDecayOffset, at: part, 8, { parts[$0] }) { $0 }
-        }
-        return (clamp(n, PooledTerm.statistics), clamp(r, PooledTerm.statistics + 1))
+        let own = t.pointee.pooledTerms(place).clamped(time.pointee.least, time.pointee.most)
+        let least = theta + architecture.statisticsRangesOffset, most = least + (PooledTerm.statistics + 2)
+        func clamp(_ x: Double, _ i: Int) -> Double { min(max(x, Double(least[i])), Double(most[i])) }
+        return (
+            clamp(time.pointee.step.dot(own) + time.pointee.logs.x, PooledTerm.statistics),
+            clamp(time.pointee.decay.dot(own) + time.pointee.logs.y, PooledTerm.statistics + 1)
+        )
     }
 
     /// Linear in scale(x) between knots, constant outside of them; `scale` grows with x.
@@ -259,10 +300,18 @@ extension Rule {
         return Double(values[i]) + part * (Double(values[i + 1]) - Double(values[i]))
     }
 
-    /// What the pass over a tensor does.
-    func pooledStep(_ t: UnsafePointer<Tensor>, _ caller: CallerScales, _ time: PooledTime, decay: Double) -> lopt_pooled {
+    /// The step size nominal_stepsize exp(n) of a tensor, and what the pass over it does.
+    func pooledStep(
+        _ t: UnsafePointer<Tensor>, _ place: LayerPosition, _ caller: CallerScales, _ time: UnsafePointer<PooledTime>
+    ) -> (size: Double, step: lopt_pooled) {
+        let logs = pooledLogs(t, place, time)
+        // exp(n), exp(r), and the last step beside the parameters.
+        let powers = ScalarMath.exp(
+            SIMD4(min(max(logs.step, -87.3), 88.3), logs.decay, 2 * (t.pointee.progress.pooled.values[PooledTerm.update] - 3), 0))
+        var size = architecture.nominalStepsize * powers.x
+        size = size.isFinite ? min(size, Optimizer.largestScale) : 0
         var step = lopt_pooled()
-        let tau = time.tau, mix = theta + architecture.directionOffset
+        let tau = time.pointee.tau, mix = theta + architecture.directionOffset
         func weight(_ i: Int) -> Float { mix[i] + Float(tau) * mix[Architecture.directionTerms + i] }
         step.updates_state = 1
         step.writes = caller.learningRate > 0 && t.pointee.step.limit > 0 ? 1 : 0
@@ -270,9 +319,7 @@ extension Rule {
         (step.momentum1, step.momentum2) = (weight(0), weight(1))
         step.gradient = weight(2)
         step.disagreement = min(max(weight(3), 0), 2)
-        let size = t.pointee.progress.stepSize
-        let update = ScalarMath.exp(2 * (t.pointee.progress.pooled.values[PooledTerm.update] - 3))
-        var learned = min(size * ScalarMath.exp(decay) * caller.learnedDecay, 0.1, update / 2)
+        var learned = min(size * powers.y * caller.learnedDecay, 0.1, powers.z / 2)
         if learned < Rule.leastDecay { learned = 0 }
         learned *= caller.learningRate
         func keep(_ learned: Double) -> Float {
@@ -280,13 +327,7 @@ extension Rule {
         }
         (step.keep, step.idle_keep) = (keep(learned), keep(0))
         step.scale = Float(min(caller.learningRate * t.pointee.step.limit * size, 3e38))
-        return step
-    }
-
-    /// nominal_stepsize exp(n).
-    func pooledStepSize(_ n: Double) -> Double {
-        let size = architecture.nominalStepsize * ScalarMath.exp(min(max(n, -87.3), 88.3))
-        return size.isFinite ? min(size, Optimizer.largestScale) : 0
+        return (size, step)
     }
 
     /// The statistics of a pass, for the next step. `scale`: that of the pass, the caller's included.

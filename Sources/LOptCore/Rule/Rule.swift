@@ -10,6 +10,8 @@ struct Rule {
     let theta: UnsafeMutablePointer<Float>
     private let constants: UnsafeMutablePointer<Float>
     private let constantCount: Int
+    /// Of kind pooled: of the step at hand.
+    let time: UnsafeMutablePointer<PooledTime>
     /// For wide networks, if it is there.
     private let blas: lopt_blas
 
@@ -31,18 +33,22 @@ struct Rule {
         let first = blas.library != nil ? a.features * hidden : 0
         constantCount = 5 * momenta + layers + heads + first
         self.blas = blas
-        var thetaMemory: UnsafeMutablePointer<Float>?
+        var thetaMemory: UnsafeMutablePointer<Float>?, constantMemory: UnsafeMutablePointer<Float>?
         do {
             let memory = try allocator.allocate(Float.self, a.metaParameters)
             thetaMemory = memory
             constants = try allocator.allocateZeroed(Float.self, constantCount)
+            constantMemory = constants
+            time = try allocator.allocate(PooledTime.self, 1)
             theta = memory
         } catch {
             allocator.deallocate(thetaMemory, a.metaParameters)
+            allocator.deallocate(constantMemory, constantCount)
             lopt_blas_close(blas)
             throw error
         }
         for i in 0..<a.metaParameters { theta[i] = source[i] }
+        time.initialize(to: PooledTime())
 
         kernel.momenta = Int32(momenta)
         kernel.hidden = Int32(hidden)
@@ -81,11 +87,13 @@ struct Rule {
     func free(_ allocator: Allocator) {
         allocator.deallocate(theta, architecture.metaParameters)
         allocator.deallocate(constants, constantCount)
+        allocator.deallocate(time, 1)
         lopt_blas_close(blas)
     }
 
     var memoryBytes: Int {
         Allocator.bytes(Float.self, architecture.metaParameters) + Allocator.bytes(Float.self, constantCount)
+            + Allocator.bytes(PooledTime.self, 1)
     }
 
     static func paddedWidth(_ width: Int) -> Int { width <= 4 ? 4 : (width + 7) / 8 * 8 }

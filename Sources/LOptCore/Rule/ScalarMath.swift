@@ -29,6 +29,25 @@ enum ScalarMath {
         return e * Double(bitPattern: exponent << 52)
     }
 
+    /// The same of four numbers at once, in the time of one and a half.
+    static func exp(_ argument: SIMD4<Double>) -> SIMD4<Double> {
+        let raised = argument.replacing(with: -700, where: argument .< -700), x = raised.replacing(with: 700, where: raised .> 700)
+        let shifter = SIMD4<Double>(repeating: 6_755_399_441_055_744)
+        let shifted = x * 1.442_695_040_888_963_4 + shifter
+        let n = shifted - shifter
+        let r = (x - n * 0.693_147_180_369_123_8) - n * 1.908_214_929_270_587_7e-10
+        // The even and the odd powers apart: half as long a chain.
+        let r2 = r * r
+        var even = SIMD4(repeating: reciprocalFactorials[0]), odd = SIMD4(repeating: reciprocalFactorials[1])
+        for k in stride(from: 2, to: 14, by: 2) {
+            even = even * r2 + reciprocalFactorials[k]
+            odd = odd * r2 + reciprocalFactorials[k + 1]
+        }
+        let e = (even * r2 + 1) + odd * r
+        let exponent = unsafeBitCast(shifted, to: SIMD4<UInt64>.self) &- unsafeBitCast(shifter, to: SIMD4<UInt64>.self) &+ 1023
+        return e * unsafeBitCast(exponent &<< 52, to: SIMD4<Double>.self)
+    }
+
     /// ln x of a positive, finite, normal number, within 1e-15 absolute near 1 and relative elsewhere.
     static func log(_ x: Double) -> Double {
         var exponent = Int64(bitPattern: x.bitPattern >> 52) - 1023

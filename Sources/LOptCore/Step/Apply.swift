@@ -21,9 +21,7 @@ struct StepConstants {
     let features: StepFeatures
     /// The nominal head where no pass takes its mean: a number or, where each element has a head of its own, 0.
     let nominalHead: Double
-    /// Of weights of kind pooled, which need nothing of the rest.
-    let pooled: PooledTime
-    /// The logarithm of the number of tensors, for weights of kind pooled.
+    /// The logarithm of the number of tensors, for weights of kind pooled, which have `Rule.time` beside it.
     let logTensors: Double
 }
 
@@ -108,14 +106,13 @@ extension Rule {
 
     func constants(step: Int64, tensors: Int) -> StepConstants {
         guard architecture.kind != .pooled else {
-            return StepConstants(
-                features: StepFeatures(), nominalHead: 0, pooled: pooledTime(step), logTensors: ScalarMath.log(Double(max(tensors, 1))))
+            return StepConstants(features: StepFeatures(), nominalHead: 0, logTensors: ScalarMath.log(Double(max(tensors, 1))))
         }
-        let features = StepFeatures(step: step), none = PooledTime(steps: -1, tau: 0, schedule: 0)
-        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0, pooled: none, logTensors: 0) }
+        let features = StepFeatures(step: step)
+        guard plan.nominal == .known else { return StepConstants(features: features, nominalHead: 0, logTensors: 0) }
         let head = architecture.nominalController
             ? architecture.constantOutput(Architecture.nominalOutput, theta, features) : 1
-        return StepConstants(features: features, nominalHead: head, pooled: none, logTensors: 0)
+        return StepConstants(features: features, nominalHead: head, logTensors: 0)
     }
 
     /// nominal_stepsize exp(n exp_mult), the caller's scales not included: n is the head, or its mean, plus what the extensions

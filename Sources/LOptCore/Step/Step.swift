@@ -109,6 +109,9 @@ extension Optimizer {
             tensors[i].memory.view.gradient_scale = Float(gradientScale)
             tensors[i].memory.view.partial_scale = 1
         }
+        if architecture.kind == .pooled {
+            rule.time.pointee = rule.pooledTime(tensors[range.lowerBound].progress.steps, totalSteps: totalSteps)
+        }
         var work = Work(
             tensors: tensors, rule: rule, kernels: kernels, scratch: scratch, scratchStride: scratchStride,
             learningRateScale: learningRateScale, weightDecay: weightDecay, weightDecayForm: weightDecayForm,

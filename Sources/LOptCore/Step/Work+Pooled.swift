@@ -14,11 +14,13 @@ extension Work {
         t.pointee.step.isPassNeeded = !isFirst || !t.pointee.progress.pooled.isKnown
         guard t.pointee.step.isPassNeeded else { return }
         let steps = t.pointee.progress.steps
-        let time = steps == constants.pooled.steps ? constants.pooled : rule.pooledTime(steps)
         let place = LayerPosition(t - tensors, shape, logTensors: constants.logTensors)
-        let logs = rule.pooledLogs(t, place, time, totalSteps: totalSteps)
-        t.pointee.progress.stepSize = rule.pooledStepSize(logs.step)
-        t.pointee.step.pooled = rule.pooledStep(t, scales(t), time, decay: logs.decay)
+        if steps == rule.time.pointee.steps {
+            (t.pointee.progress.stepSize, t.pointee.step.pooled) = rule.pooledStep(t, place, scales(t), rule.time)
+        } else {
+            var own = rule.pooledTime(steps, totalSteps: totalSteps)
+            (t.pointee.progress.stepSize, t.pointee.step.pooled) = rule.pooledStep(t, place, scales(t), &own)
+        }
         if !pass.writes { t.pointee.step.pooled.writes = 0 }
         if t.pointee.step.hasTakenIn { t.pointee.step.pooled.updates_state = 0 }
         guard isFirst else { return }

@@ -60,18 +60,23 @@ extension Synthetic {
         return field.map { ($0 - mean) / max(deviation, 1e-9) }
     }
 
-    /// A table with few rows: one or two normal clouds for each class, columns standardised or in units and with means of their own.
+    /// A table with few rows: one or two normal clouds for each class, columns standardised or as they were measured: in units of their own,
+    /// the mean up to sixteen deviations from 0 and above it mostly.
     static func table(
         _ count: Int, _ inputs: Int, _ classes: Int, separation: Double, isRaw: Bool, isOneHot: Bool = false, seed: UInt64
     ) -> Dataset {
         var random = Random(seed, 9), x: [Float] = [], labels: [Float] = []
         let clouds = 1 + random.index(2), spread = separation / Double(inputs).squareRoot()
         let centres = (0..<classes * clouds * inputs).map { _ in spread * random.normal() }
-        let units = (0..<inputs).map { _ in (isRaw ? pow(10, random.uniform(-1.5...1.5)) : 1, isRaw ? 2 * random.normal() : 0) }
+        let deviation = 2 * (spread * spread + 0.25).squareRoot()
+        let units = (0..<inputs).map { _ -> (unit: Double, mean: Double) in
+            guard isRaw else { return (1, 0) }
+            return (pow(10, random.uniform(-2...1.5)), (random.bool(0.85) ? 1 : -1) * random.logUniform(0.3...16) * deviation)
+        }
         for _ in 0..<count {
             let label = random.index(classes), cloud = label * clouds + random.index(clouds)
             for i in 0..<inputs {
-                x.append(Float(units[i].0 * (2 * (centres[cloud * inputs + i] + 0.5 * random.normal()) + units[i].1)))
+                x.append(Float(units[i].unit * (2 * (centres[cloud * inputs + i] + 0.5 * random.normal()) + units[i].mean)))
             }
             labels.append(Float(label))
         }

@@ -11,8 +11,11 @@ extension WeightsInspection {
             public let step: Double
             /// Added to `step` for each unit of tau = log(1 + min(t, 30000) / 30) / 5; likewise of the decay.
             public let stepPerTau: Double
+            /// Added to `step` at the end, and in proportion before it, where the number of steps is known.
+            public let stepAtEnd: Double
             public let decay: Double
             public let decayPerTau: Double
+            public let decayAtEnd: Double
         }
         public struct Horizon: Codable, Sendable {
             /// t / total_steps.
@@ -68,7 +71,8 @@ extension WeightsInspection.Pooled {
         statistics = (WeightsInspection.statisticNames + ["1"]).enumerated().map { i, name in
             Weight(
                 input: name, step: theta[a.statisticsStepOffset + i], stepPerTau: theta[a.statisticsStepOffset + terms + i],
-                decay: theta[a.statisticsDecayOffset + i], decayPerTau: theta[a.statisticsDecayOffset + terms + i])
+                stepAtEnd: theta[a.statisticsStepOffset + 2 * terms + i], decay: theta[a.statisticsDecayOffset + i],
+                decayPerTau: theta[a.statisticsDecayOffset + terms + i], decayAtEnd: theta[a.statisticsDecayOffset + 2 * terms + i])
         }
         let parts = Architecture.horizonParts.count
         horizon = (0..<parts).map { i in
@@ -85,12 +89,15 @@ extension WeightsInspection.Pooled {
 
     var text: String {
         func number(_ x: Double) -> String { String(format: "%.4f", x) }
-        var weights = TextTable(header: ["statistic", "log-step", "times tau", "log-decay", "times tau"])
-        for one in statistics { weights.add([one.input] + [one.step, one.stepPerTau, one.decay, one.decayPerTau].map(number)) }
+        var weights = TextTable(header: ["statistic", "log-step", "times tau", "times x", "log-decay", "times tau", "times x"])
+        for one in statistics {
+            weights.add(
+                [one.input] + [one.step, one.stepPerTau, one.stepAtEnd, one.decay, one.decayPerTau, one.decayAtEnd].map(number))
+        }
         var ends = TextTable(header: ["t / total_steps", "log-step", "times log(total_steps) / 2 - 3.4", "log-decay"])
         for one in horizon { ends.add([String(format: "%.2f", one.part)] + [one.step, one.stepPerLog, one.decay].map(number)) }
         var terms = TextTable(header: ["direction", "weight", "times tau"])
         for one in direction { terms.add([one.term, number(one.weight), number(one.perTau)]) }
-        return weights.text + "\n(tau is log(1 + min(t, 30000) / 30) / 5)\n\n" + ends.text + "\n\n" + terms.text
+        return weights.text + "\n(tau is log(1 + min(t, 30000) / 30) / 5, x is t / total_steps, 0 where that is not known)\n\n" + ends.text + "\n\n" + terms.text
     }
 }

@@ -13,13 +13,12 @@ struct Convolution {
     func forward<S: NetworkScalar>(
         _ p: UnsafePointer<S>, _ x: UnsafePointer<S>, _ y: UnsafeMutablePointer<S>, _ saved: UnsafeMutablePointer<S>
     ) {
-        forEachPixel { patch, pixel in
-            let to = saved + patch
-            if pixel >= 0 {
-                to.update(from: x + pixel * inputs, count: inputs)
-            } else {
-                to.update(repeating: 0, count: inputs)
-            }
+        forEachRow { patch, pixel, before, behind in
+            var to = saved + patch
+            for _ in 0..<before * inputs { (to.pointee, to) = (0, to + 1) }
+            let count = (3 - before - behind) * inputs, from = x + pixel * inputs
+            for j in 0..<count { to[j] = from[j] }
+            for j in 0..<behind * inputs { to[count + j] = 0 }
         }
         Dense.forward(p, saved, y, patches, patchWidth, outputs, hasBias: hasBias)
     }
@@ -32,26 +31,24 @@ struct Convolution {
         Dense.backward(p, saved, dy, dp, dx == nil ? nil : patchGradient, patches, patchWidth, outputs, hasBias: hasBias)
         guard let dx else { return }
         dx.update(repeating: 0, count: examples * side * side * inputs)
-        forEachPixel { patch, pixel in
-            guard pixel >= 0 else { return }
-            let to = dx + pixel * inputs, from = patchGradient + patch
-            for j in 0..<inputs { to[j] += from[j] }
+        forEachRow { patch, pixel, before, behind in
+            let to = dx + pixel * inputs, from = patchGradient + patch + before * inputs
+            for j in 0..<(3 - before - behind) * inputs { to[j] += from[j] }
         }
     }
 
-    /// Each place of each patch: where its `inputs` numbers lie among all patches, and its pixel, -1 outside the image.
+    /// Each row of three pixels of each patch: where its numbers lie among all patches, its first pixel inside the image, and how many of the
+    /// three are outside before and behind that.
     @inline(__always)
-    private func forEachPixel(_ body: (Int, Int) -> Void) {
+    private func forEachRow(_ body: (_ patch: Int, _ pixel: Int, _ before: Int, _ behind: Int) -> Void) {
         for e in 0..<examples {
             for row in 0..<outputSide {
                 for column in 0..<outputSide {
-                    let patch = ((e * outputSide + row) * outputSide + column) * patchWidth
+                    let patch = ((e * outputSide + row) * outputSide + column) * patchWidth, c = column * stride - 1
                     for i in 0..<3 {
-                        for j in 0..<3 {
-                            let r = row * stride + i - 1, c = column * stride + j - 1
-                            let isInside = r >= 0 && r < side && c >= 0 && c < side
-                            body(patch + (3 * i + j) * inputs, isInside ? (e * side + r) * side + c : -1)
-                        }
+                        let r = row * stride + i - 1, isInside = r >= 0 && r < side
+                        let before = isInside ? max(-c, 0) : 3, behind = isInside ? max(c + 3 - side, 0) : 0
+                        body(patch + 3 * i * inputs, isInside ? (e * side + r) * side + c + before : 0, before, behind)
                     }
                 }
             }

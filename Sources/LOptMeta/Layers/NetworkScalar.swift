@@ -2,7 +2,7 @@ import COpenBLAS
 import Foundation
 
 /// What networks compute with: Float for use, Double to check the gradients.
-public protocol NetworkScalar: BinaryFloatingPoint, Sendable {
+public protocol NetworkScalar: BinaryFloatingPoint, SIMDScalar, Codable, Sendable {
     /// C = beta C + op(A) op(B), row-major: op(A) is m x k, op(B) k x n. `lda` and the others are the distances of rows.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: UnsafePointer<Self>, _ lda: Int, transposed: Bool, _ b: UnsafePointer<Self>,
@@ -46,7 +46,8 @@ extension Float: NetworkScalar {
 
     @inline(__always)
     private static func exp8(_ argument: SIMD8<Float>) -> SIMD8<Float> {
-        let x = argument.clamped(lowerBound: SIMD8(repeating: -87), upperBound: SIMD8(repeating: 87))
+        // Not `clamped`: it is a call for each bound, which costs as much as all the rest.
+        let x = argument.replacing(with: -87, where: argument .< -87).replacing(with: 87, where: argument .> 87)
         // Adding 1.5 * 2^23 rounds to a whole number, whose low bits are those of the sum.
         let shift = SIMD8<Float>(repeating: 12_582_912)
         let shifted = x * 1.442695 + shift

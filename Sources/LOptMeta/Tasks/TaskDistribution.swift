@@ -6,7 +6,7 @@ public struct TaskDistribution: TaskSource {
     private let texts: [Dataset]
 
     /// As it is named in the provenance of weights. Change it when the distribution changes.
-    public static let name = "distribution-2"
+    public static let name = "distribution-3"
 
     /// Of all its tasks, for the provenance too.
     public static let dataSources = [
@@ -31,9 +31,9 @@ public struct TaskDistribution: TaskSource {
         case ..<0.10: digits(&random)
         case ..<0.16: images(&random)
         case ..<0.21: autoencoder(&random)
-        case ..<0.33: regression(&random)
-        case ..<0.45: classification(&random)
-        case ..<0.53: figures(&random)
+        case ..<0.32: regression(&random)
+        case ..<0.42: classification(&random)
+        case ..<0.50: figures(&random)
         case ..<0.62: table(&random)
         case ..<0.66: sigmoids(&random)
         case ..<0.70: coordinates(&random)
@@ -51,7 +51,7 @@ public struct TaskDistribution: TaskSource {
     // MARK: What networks are made of
 
     private static let activations: [Activation] = [.relu, .tanh, .swish]
-    private static let batches = [1, 4, 8, 16, 32, 32, 64, 128]
+    private static let batches = [1, 1, 2, 4, 8, 16, 32, 32, 64, 128]
 
     private struct Shape {
         let hidden: [Int]
@@ -105,11 +105,11 @@ public struct TaskDistribution: TaskSource {
     }
 
     private func table(_ random: inout Random) -> NetworkTask {
-        let classes = random.pick([2, 2, 3, 4]), isRaw = random.bool(0.3)
+        let classes = random.pick([2, 2, 3, 4]), isRaw = random.bool(0.4)
         let data = Synthetic.table(
             random.pick([100, 200, 600, 1500]), random.pick([3, 4, 8, 12, 20, 28]), classes, separation: random.uniform(0.5...2.5),
             isRaw: isRaw, seed: random.next())
-        guard random.bool(isRaw ? 0.8 : 0.2) else { return mlp(data, classes, .crossEntropy, &random) }
+        guard random.bool(isRaw ? 0.75 : 0.2) else { return mlp(data, classes, .crossEntropy, &random) }
         return NetworkTask(
             family: "logistic", "linear", layers: [.dense(inputs: data.inputCount, outputs: classes, gain: 0.01)], data: data,
             loss: .crossEntropy, batch: random.pick([4, 8, 16, 64]))

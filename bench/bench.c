@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 typedef struct settings {
-    int full, repetitions, most_threads, startup, denormals, only_shapes;
+    int full, repetitions, most_threads, startup, denormals, only_shapes, serial;
     int32_t max_isa;
     double sample_seconds;
     const char *json, *problems, *rules, *startup_program, *startup_library, *torch_script;
@@ -24,6 +24,7 @@ static const char usage[] =
     "    --isa NAME          baseline, avx2 or avx512 at most\n"
     "    --repetitions N\n"
     "    --no-extras         neither zero gradients nor start-up\n"
+    "    --serial            instead of all else: what of a step threads cannot share, and what they gain at most by Amdahl's law\n"
     "    --startup PROGRAM LIBRARY, --torch SCRIPT: set by make bench\n"
     "torch's AdamW is measured too where python3 can import torch (pip install torch).\n";
 
@@ -44,12 +45,13 @@ static void finish_output(void) {
 
 /* ---- One pair: lopt and AdamW on the same problem ----------------------------------------------------------------------- */
 
-static lopt_optimizer *make_optimizer(const settings *s, const rule *r, arrays *a, int threads) {
+lopt_optimizer *make_optimizer(const rule *r, arrays *a, int threads, int32_t max_isa, const lopt_parallel_for *parallel_for) {
     lopt_weights *weights = rule_weights(r);
     lopt_options options;
     require(lopt_options_init(&options, sizeof options), "lopt_options_init");
     options.threads = threads;
-    options.max_isa = s->max_isa;
+    options.max_isa = max_isa;
+    if (parallel_for) options.parallel_for = *parallel_for;
     options.momentum_type = r->bf16_momenta ? LOPT_BF16 : LOPT_F32;
     lopt_optimizer *opt;
     require(lopt_create(weights, &options, &opt), "lopt_create");
@@ -99,7 +101,7 @@ static void check_progress(lopt_optimizer *opt, const arrays *a, const rule *r) 
 
 static result measure_pair(const settings *s, const rule *r, arrays *a, adamw *o, int threads, int cold) {
     arrays_reset_parameters(a);
-    lopt_optimizer *opt = make_optimizer(s, r, a, threads);
+    lopt_optimizer *opt = make_optimizer(r, a, threads, s->max_isa, NULL);
     int repetitions = s->repetitions;
     double lopt_time[256], adamw_time[256], ratio[256], elements = (double)problem_elements(a->problem);
     int lopt_steps = 1, adamw_steps = 1;
@@ -270,6 +272,7 @@ static settings parse(int argc, char **argv) {
         else if (IS("--isa")) s.max_isa = isa_called(VALUE);
         else if (IS("--repetitions")) s.repetitions = whole_number(option, VALUE, 256);
         else if (IS("--no-extras")) s.startup = s.denormals = 0;
+        else if (IS("--serial")) s.serial = 1;
         else if (IS("--startup")) s.startup_program = VALUE, s.startup_library = VALUE;
         else if (IS("--torch")) s.torch_script = VALUE;
         else misused("there is no option %s", option);
@@ -288,6 +291,13 @@ int main(int argc, char **argv) {
     const int named = problem_count(); /* those from the command line follow */
     const settings s = parse(argc, argv);
     report r = {0};
+    if (s.serial) {
+        for (int i = s.only_shapes ? named : 0; i < problem_count(); i++)
+            for (int j = 0; j < rule_count(); j++)
+                if (planned(&s, problem_at(i), rule_at(j))) measure_serial(rule_at(j), problem_at(i), s.max_isa, s.repetitions);
+        finish_output();
+        return 0;
+    }
     describe(&s, &r);
     for (int threads = 1; threads; threads = threads_after(threads, &s))
         r.peaks[threads] = measure_peaks((lopt_isa)r.isa, threads, s.full ? 1 : 0.2);

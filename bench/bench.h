@@ -158,7 +158,12 @@ void report_notes(const report *r);
 void report_add(report *r, result row);
 void report_json(const report *r, const char *path);
 
-/* ---- special.c, torch.c -------------------------------------------------------------------------------------------- */
+/* ---- special.c, serial.c, torch.c -------------------------------------------------------------------------------------------- */
+
+/* serial.c: prints a line. */
+void measure_serial(const rule *r, const problem *p, int32_t max_isa, int repetitions);
+/* bench.c. NULL for lopt's own threads. */
+lopt_optimizer *make_optimizer(const rule *r, arrays *a, int threads, int32_t max_isa, const lopt_parallel_for *parallel_for);
 
 void measure_denormals(report *r, int32_t max_isa);
 void measure_startup(report *r, const char *program, const char *library, int repetitions);

@@ -5,11 +5,10 @@ import CLOptShims
 
 extension Work {
     func chunks(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>) -> Int {
-        let geometry = t.pointee.geometry
-        return switch rule.plan.passes[pass].kind {
-        case .accumulate, .network: geometry.chunks
-        case .elements: geometry.flatChunks
-        case .pooled: t.pointee.step.isPassNeeded ? geometry.flatChunks : 0
+        switch rule.plan.passes[pass].kind {
+        case .accumulate, .network: t.pointee.geometry.chunks
+        case .elements: t.pointee.geometry.flatChunks
+        case .pooled: t.pointee.step.isPassNeeded ? t.pointee.geometry.flatChunks : 0
         }
     }
 
@@ -29,14 +28,13 @@ extension Work {
 
     @inline(never)
     func execute(_ pass: Int, _ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        var kernelRule = rule.kernel
         switch rule.plan.passes[pass].kind {
         case .accumulate:
-            var chunk = t.pointee.geometry.chunk(index)
+            var kernelRule = rule.kernel, chunk = t.pointee.geometry.chunk(index)
             let sums = zeroed(t.pointee.memory.momentSums, index, Int(LOPT_SUMS_MOMENTS))
             kernels.accumulator_pass(&kernelRule, &t.pointee.memory.view, &chunk, sums, scratch)
         case .network:
-            var chunk = t.pointee.geometry.chunk(index)
+            var kernelRule = rule.kernel, chunk = t.pointee.geometry.chunk(index)
             let sums = zeroed(t.pointee.memory.stepSums, index, Int(LOPT_SUMS_UPDATE))
             kernels.network_pass(&kernelRule, &t.pointee.memory.view, &t.pointee.step.apply, &chunk, sums, scratch)
         case .elements: elementPass(t, index, scratch)

@@ -17,8 +17,8 @@ enum Phase {
     case finish
 }
 
-/// All that the items of a phase look at.
-struct Work {
+/// All that the items of a phase look at. A kilobyte, which no call is to copy.
+struct Work: ~Copyable {
     let tensors: UnsafeMutablePointer<Tensor>
     let rule: Rule
     let kernels: lopt_kernels
@@ -130,12 +130,13 @@ struct Work {
     }
 
     private func look(_ t: UnsafeMutablePointer<Tensor>, _ index: Int, _ scratch: UnsafeMutablePointer<Float>) {
-        var chunk = t.pointee.geometry.sumChunk(index)
         if t.pointee.geometry.isFactored {
+            var chunk = t.pointee.geometry.sumChunk(index)
             t.pointee.memory.largest[index] = kernels.gradient_pass(&t.pointee.memory.view, &chunk, scratch)
         } else {
+            let elements = t.pointee.geometry.flatChunk(index)
             t.pointee.memory.largest[index] = kernels.largest_magnitude(
-                &t.pointee.memory.view, chunk.column0, chunk.column1, t.pointee.memory.momentSums + index)
+                &t.pointee.memory.view, Int64(elements.lowerBound), Int64(elements.upperBound), t.pointee.memory.momentSums + index)
         }
     }
 

@@ -44,8 +44,10 @@ struct Geometry {
     var leadCount: Int { isFactored ? planes * rows * inner : 0 }
     var trailCount: Int { isFactored ? planes * run : 0 }
     /// The element pass knows no rows.
+    @inline(__always)
     var flatChunks: Int { (count + Geometry.chunkElements - 1) / Geometry.chunkElements }
     /// Its elements of chunk `index`.
+    @inline(__always)
     func flatChunk(_ index: Int) -> Range<Int> {
         index * Geometry.chunkElements..<min(count, (index + 1) * Geometry.chunkElements)
     }

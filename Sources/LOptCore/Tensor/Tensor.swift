@@ -31,9 +31,11 @@ struct Tensor {
     }
 
     /// Steps take no notice of it.
+    @inline(__always)
     var isPassedOver: Bool { options.isFrozen || isElsewhere }
 
     /// One piece of work does a whole step of it.
+    @inline(__always)
     var isSmall: Bool { geometry.chunks <= 1 }
 
     /// Bits of the largest magnitude of the gradient, as the gradient pass found it; of the rows that are here, and of all.
